@@ -1,0 +1,167 @@
+//! The decision: one numbered order, the same code for the kernel, the tests and every tool that explains a verdict.
+
+use crate::abi::{MailServer, Net, Permit};
+use crate::flow::{Addr, Flow, Payload};
+use crate::reason::Reason;
+
+/// What was decided about a packet and why; what then happens to it is up to mode and action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub reason: Reason,
+    /// Number of the policy entry that decided; 0 where none did.
+    pub rule: u32,
+}
+
+impl Decision {
+    #[inline(always)]
+    pub const fn denies(&self) -> bool {
+        self.reason.denies()
+    }
+}
+
+/// The policy as the decision asks for it: kernel maps in the kernel, the same tables in memory on the host.
+pub trait PolicyView {
+    /// Whether TCP to this port may leave only from designated senders.
+    fn is_blocked(&self, port: u16) -> bool;
+    /// What the policy says about an address: the entry of its longest prefix.
+    fn net(&self, addr: &Addr) -> Option<Net>;
+    /// Whether this is one of the gateway's own addresses.
+    fn is_gateway(&self, addr: &Addr) -> bool;
+    /// End of the client's quarantine in nanoseconds of `CLOCK_BOOTTIME`, if it is in one.
+    fn quarantined_until(&self, addr: &Addr) -> Option<u64>;
+    fn mail_server(&self, index: u32) -> Option<MailServer>;
+    /// The entry of the longest prefix around `addr` in a scope.
+    fn permit(&self, scope: u32, addr: &Addr) -> Option<Permit>;
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    fn now(&self) -> u64;
+}
+
+/// Where and from whom a packet came, read only when a rule asks for it.
+pub trait Arrival {
+    fn ifindex(&self) -> u32;
+    /// Source MAC; none on interfaces without a link layer.
+    fn src_mac(&self) -> Option<[u8; 6]>;
+}
+
+/// Decides about a packet that came in through an inside interface.
+#[inline(always)]
+pub fn decide(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> Decision {
+    // 1. Nothing that could be SMTP from us.
+    // 2. The port is hidden or cut off: open would let a host hide it on purpose.
+    // 3. A later fragment has no port, whatever its bytes say; without its first one nobody can reassemble it.
+    match flow.payload {
+        Payload::Other => return because(Reason::OtherTraffic),
+        Payload::Unreadable => return because(Reason::Unreadable),
+        Payload::LaterFragment => return because(Reason::LaterFragment),
+        Payload::AmbiguousFragment => return because(Reason::AmbiguousFragment),
+        Payload::Tcp => {}
+    }
+    // 4. Not a blocked port.
+    if !policy.is_blocked(flow.dst_port) {
+        return because(Reason::OtherTraffic);
+    }
+    // 5. Not outbound.
+    if policy.net(&flow.dst).is_some_and(|net| net.is_internal()) {
+        return because(Reason::InternalDestination);
+    }
+    if policy.is_gateway(&flow.dst) {
+        return because(Reason::GatewayAddress);
+    }
+    let source = policy.net(&flow.src).unwrap_or_default();
+    // 6. In quarantine. A mail server never is: taking the company's mail down is worse than a bot that waits.
+    let mail_server = source.mail_server().and_then(|index| policy.mail_server(index));
+    if mail_server.is_none() && policy.quarantined_until(&flow.src).is_some_and(|until| policy.now() < until)
+    {
+        return because(Reason::Quarantined);
+    }
+    // 7. A mail server, if it is the machine the entry means and the destination is one of its own.
+    if let Some(server) = mail_server {
+        return as_mail_server(&server, flow, arrival, policy);
+    }
+    // 8. An exception that has not expired.
+    if source.exceptions() != 0
+        && let Some(permit) = policy.permit(source.exceptions(), &flow.dst)
+        && policy.now() < permit.until()
+    {
+        return Decision { reason: Reason::Exception, rule: permit.rule() };
+    }
+    // 9. An address no client may have, then 10., everybody else.
+    if !source.is_client() {
+        return because(Reason::UnknownSource);
+    }
+    because(Reason::NotAMailServer)
+}
+
+/// Where a packet that leaves through an outside interface came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An inside interface with a door: it has been decided about.
+    Door,
+    /// Any other interface.
+    Elsewhere,
+    /// A process of the gateway itself.
+    Local,
+}
+
+/// Decides about a packet that leaves through an outside interface: what did not pass a door must not be mail.
+#[inline(always)]
+pub fn decide_at_guard(
+    flow: &Flow,
+    origin: impl FnOnce() -> Origin,
+    gateway_mail: bool,
+    policy: &impl PolicyView,
+) -> Decision {
+    // 1. to 4., as at the door; a door's own packets are refragmented and rewritten by now, so they are not asked again.
+    match flow.payload {
+        Payload::Other => return because(Reason::OtherTraffic),
+        Payload::Tcp if !policy.is_blocked(flow.dst_port) => return because(Reason::OtherTraffic),
+        Payload::LaterFragment => return because(Reason::OtherTraffic),
+        _ => {}
+    }
+    let origin = origin();
+    if origin == Origin::Door {
+        return because(Reason::OtherTraffic);
+    }
+    match flow.payload {
+        Payload::Unreadable => return because(Reason::Unreadable),
+        Payload::AmbiguousFragment => return because(Reason::AmbiguousFragment),
+        _ => {}
+    }
+    // 5. Not outbound: the company's own networks may be reached through an outside interface.
+    if policy.net(&flow.dst).is_some_and(|net| net.is_internal()) {
+        return because(Reason::InternalDestination);
+    }
+    match origin {
+        Origin::Local if gateway_mail => because(Reason::GatewayMail),
+        Origin::Local => because(Reason::LocalProcess),
+        _ => because(Reason::UncoveredIngress),
+    }
+}
+
+#[inline(always)]
+fn as_mail_server(
+    server: &MailServer,
+    flow: &Flow,
+    arrival: &impl Arrival,
+    policy: &impl PolicyView,
+) -> Decision {
+    let rule = server.rule();
+    if server.ifindex().is_some_and(|ifindex| ifindex != arrival.ifindex()) {
+        return Decision { reason: Reason::SpoofedMailServer, rule };
+    }
+    // An interface without a link layer has no MAC that could match, so a bound server is never there.
+    if let Some(mac) = server.mac()
+        && arrival.src_mac() != Some(mac)
+    {
+        return Decision { reason: Reason::SpoofedMailServer, rule };
+    }
+    if server.scope() != 0 && policy.permit(server.scope(), &flow.dst).is_none() {
+        return Decision { reason: Reason::DestinationNotAllowed, rule };
+    }
+    Decision { reason: Reason::MailServer, rule }
+}
+
+#[inline(always)]
+const fn because(reason: Reason) -> Decision {
+    Decision { reason, rule: 0 }
+}

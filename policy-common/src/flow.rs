@@ -1,0 +1,158 @@
+//! The facts about one packet that a decision rests on.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An IP address that carries its family, so that `10.25.0.25` and `::ffff:10.25.0.25` are never equal.
+///
+/// Bytes are in network order; an IPv4 address fills the first four and leaves the rest zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct Addr {
+    family: u8,
+    bytes: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Addr>() == 17);
+
+impl Addr {
+    /// The family byte of IPv4, as in the version field of its header.
+    pub const IPV4: u8 = 4;
+    /// The family byte of IPv6.
+    pub const IPV6: u8 = 6;
+    /// No address: of a frame whose IP header can't be read.
+    pub const NONE: Self = Self { family: 0, bytes: [0; 16] };
+
+    #[inline(always)]
+    pub const fn v4(a: [u8; 4]) -> Self {
+        Self { family: Self::IPV4, bytes: [a[0], a[1], a[2], a[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] }
+    }
+
+    #[inline(always)]
+    pub const fn v6(bytes: [u8; 16]) -> Self {
+        Self { family: Self::IPV6, bytes }
+    }
+
+    /// 4, 6, or 0 for no address.
+    #[inline(always)]
+    pub const fn family(&self) -> u8 {
+        self.family
+    }
+
+    #[inline(always)]
+    pub const fn bytes(&self) -> &[u8; 16] {
+        &self.bytes
+    }
+
+    /// Length of this family's addresses in bits; 0 for no address.
+    pub const fn bits(&self) -> u8 {
+        match self.family {
+            Self::IPV4 => 32,
+            Self::IPV6 => 128,
+            _ => 0,
+        }
+    }
+
+    /// The address with all bits behind the first `len` cleared; bits are counted behind the family byte.
+    pub fn masked(&self, len: u8) -> Self {
+        let mut masked = *self;
+        for (i, byte) in masked.bytes.iter_mut().enumerate() {
+            // Bits of this byte that are kept: 8 in front of the end of the prefix, 0 behind it.
+            let kept = usize::from(len).saturating_sub(i * 8).min(8);
+            *byte &= (0xff00u16 >> kept) as u8;
+        }
+        masked
+    }
+
+    /// The address for printing; none where the header could not be read.
+    pub const fn to_ip(&self) -> Option<IpAddr> {
+        let b = &self.bytes;
+        match self.family {
+            Self::IPV4 => Some(IpAddr::V4(Ipv4Addr::new(b[0], b[1], b[2], b[3]))),
+            Self::IPV6 => Some(IpAddr::V6(Ipv6Addr::from_bits(u128::from_be_bytes(*b)))),
+            _ => None,
+        }
+    }
+}
+
+impl From<IpAddr> for Addr {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(a) => Self::v4(a.octets()),
+            IpAddr::V6(a) => Self::v6(a.octets()),
+        }
+    }
+}
+
+/// TCP flag bits of byte 13 of the header (RFC 9293 §3.1).
+pub mod tcp_flags {
+    pub const FIN: u8 = 0x01;
+    pub const SYN: u8 = 0x02;
+    pub const RST: u8 = 0x04;
+    pub const PSH: u8 = 0x08;
+    pub const ACK: u8 = 0x10;
+    pub const URG: u8 = 0x20;
+}
+
+/// What the bytes behind the IP header are, as far as the decision cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Neither TCP nor a chain of headers that may hide TCP: never SMTP from us.
+    Other,
+    /// TCP whose ports are known.
+    Tcp,
+    /// May be TCP, but its destination port can't be read: cut off, or beyond a limit of the parser.
+    Unreadable,
+    /// A fragment without the transport header that can't change one either.
+    LaterFragment,
+    /// A later fragment so near the start that it could overwrite the transport header when reassembled.
+    AmbiguousFragment,
+}
+
+/// Parsed packet facts; not a connection.
+///
+/// Ports, flags and sequence number are in host order and mean something only where `payload` is [`Payload::Tcp`];
+/// flags and sequence number are 0 where the header is cut off behind the ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    pub payload: Payload,
+    pub src: Addr,
+    pub dst: Addr,
+    pub src_port: u16,
+    pub dst_port: u16,
+    pub tcp_flags: u8,
+    pub seq: u32,
+    /// Acknowledgement number, host order; 0 like the flags where it is cut off.
+    pub ack: u32,
+    /// Bytes of payload behind the TCP header, from the length in the IP header.
+    pub payload_len: u32,
+    /// Bytes in front of the IP header; 0 where there is none.
+    pub ip_offset: u32,
+    /// Whether the TCP header is there at least up to its flags.
+    ///
+    /// This and `plain` are facts of their own, not comparisons of offsets: the verifier would have to tell apart every
+    /// offset a header can have, and give up.
+    pub complete: bool,
+    /// Whether the TCP header follows the IP header without options or extension headers between them.
+    pub plain: bool,
+    /// VLAN id of the outermost tag inside the frame (12 bits); 0 where there is none or only a priority tag.
+    pub inline_vlan: u16,
+}
+
+impl Flow {
+    /// The flow of a frame that is not IP.
+    pub const OTHER: Self = Self {
+        payload: Payload::Other,
+        src: Addr::NONE,
+        dst: Addr::NONE,
+        src_port: 0,
+        dst_port: 0,
+        tcp_flags: 0,
+        seq: 0,
+        ack: 0,
+        payload_len: 0,
+        ip_offset: 0,
+        complete: false,
+        plain: false,
+        inline_vlan: 0,
+    };
+}

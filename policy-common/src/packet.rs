@@ -1,0 +1,225 @@
+//! The parser: from the bytes of a frame to the facts the decision needs, the same code in the kernel and on the host.
+
+use crate::flow::{Addr, Flow, Payload};
+
+/// Bounded reads from one packet, counted from its first byte.
+#[expect(clippy::len_without_is_empty, reason = "a packet is never empty, and nobody asks")]
+pub trait PacketView {
+    /// The `N` bytes at `offset`, or `None` where the packet ends before them.
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
+    /// Length of the packet in bytes, including what is not in the linear part of an skb.
+    fn len(&self) -> u32;
+}
+
+/// What a packet starts with on its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkType {
+    /// An Ethernet header (`ARPHRD_ETHER` and kin).
+    Ethernet,
+    /// The IP header: tun, WireGuard, ppp.
+    Ip,
+}
+
+/// Stacked tags inside a frame that are followed. Linux 6.18 strips eight VLAN-ID-0 tags and routes what is behind them.
+pub const MAX_INLINE_TAGS: usize = 8;
+/// Extension headers that are followed. Reaching the limit denies, so it only has to be above what honest hosts send.
+pub const MAX_HEADERS: usize = 16;
+
+/// Later fragments that begin below this many bytes could rewrite a TCP port behind extension headers; honest ones
+/// begin at 552 bytes or more, since that much fits in the smallest first fragment anybody sends.
+const AMBIGUOUS_BELOW: u32 = 64;
+
+const ETH_P_IP: u16 = 0x0800;
+const ETH_P_IPV6: u16 = 0x86dd;
+const ETH_P_8021Q: u16 = 0x8100;
+const ETH_P_8021AD: u16 = 0x88a8;
+
+const IPPROTO_HOPOPTS: u8 = 0;
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_ROUTING: u8 = 43;
+const IPPROTO_FRAGMENT: u8 = 44;
+const IPPROTO_AH: u8 = 51;
+const IPPROTO_DSTOPTS: u8 = 60;
+const IPPROTO_MOBILITY: u8 = 135;
+const IPPROTO_HIP: u8 = 139;
+const IPPROTO_SHIM6: u8 = 140;
+
+/// Reads the facts of one packet.
+#[inline(always)]
+pub fn parse(view: &impl PacketView, link: LinkType) -> Flow {
+    match link {
+        LinkType::Ethernet => ethernet(view),
+        LinkType::Ip => match view.load::<1>(0) {
+            Some([first]) if first >> 4 == 4 => ipv4(view, 0, 0),
+            Some([first]) if first >> 4 == 6 => ipv6(view, 0, 0),
+            _ => Flow::OTHER,
+        },
+    }
+}
+
+#[inline(always)]
+fn ethernet(view: &impl PacketView) -> Flow {
+    // A frame without an EtherType is not IP to anybody.
+    let Some(ethertype) = view.load::<2>(12) else { return Flow::OTHER };
+    let mut ethertype = u16::from_be_bytes(ethertype);
+    let mut offset = 14;
+    let mut vlan = 0;
+    for _ in 0..=MAX_INLINE_TAGS {
+        match ethertype {
+            ETH_P_IP => return ipv4(view, offset, vlan),
+            ETH_P_IPV6 => return ipv6(view, offset, vlan),
+            ETH_P_8021Q | ETH_P_8021AD => {}
+            _ => return Flow::OTHER,
+        }
+        let Some([tci0, tci1, type0, type1]) = view.load::<4>(offset) else { return Flow::OTHER };
+        if vlan == 0 {
+            vlan = u16::from_be_bytes([tci0, tci1]) & 0x0fff;
+        }
+        ethertype = u16::from_be_bytes([type0, type1]);
+        offset += 4;
+    }
+    Flow { payload: Payload::Unreadable, inline_vlan: vlan, ..Flow::OTHER }
+}
+
+#[inline(always)]
+fn ipv4(view: &impl PacketView, offset: u32, inline_vlan: u16) -> Flow {
+    let unreadable = Flow { payload: Payload::Unreadable, ip_offset: offset, inline_vlan, ..Flow::OTHER };
+    let Some(h) = view.load::<20>(offset) else { return unreadable };
+    let flow = Flow {
+        src: Addr::v4([h[12], h[13], h[14], h[15]]),
+        dst: Addr::v4([h[16], h[17], h[18], h[19]]),
+        ..unreadable
+    };
+    let header_len = u32::from(h[0] & 0x0f) * 4;
+    if h[0] >> 4 != 4 || header_len < 20 {
+        // No IP stack accepts such a header, so it is not blocked mail either.
+        return Flow { payload: Payload::Other, ..flow };
+    }
+    // Ethernet pads short frames, so the end comes from the header. 0 is real: GSO packets above 64 KiB have it.
+    let end = match u16::from_be_bytes([h[2], h[3]]) {
+        0 => view.len(),
+        total => view.len().min(offset + u32::from(total)),
+    };
+    let protocol = h[9];
+    // The reserved bit and DF are no part of the offset (RFC 791, RFC 3514).
+    let fragment_offset = u32::from(u16::from_be_bytes([h[6], h[7]]) & 0x1fff) * 8;
+    if fragment_offset != 0 {
+        // Behind a plain IPv4 header the ports are always in the fragment at offset 0; offset 8 can still overwrite the
+        // TCP flags (RFC 3128). Behind an AH of unknown length the ports may lie further back.
+        let ambiguous = match protocol {
+            IPPROTO_TCP => fragment_offset == 8,
+            IPPROTO_AH => fragment_offset < AMBIGUOUS_BELOW,
+            _ => false,
+        };
+        return Flow { payload: later(ambiguous), ..flow };
+    }
+    let flow = Flow { plain: header_len == 20 && protocol == IPPROTO_TCP, ..flow };
+    transport(view, flow, protocol, offset + header_len, end)
+}
+
+#[inline(always)]
+fn ipv6(view: &impl PacketView, offset: u32, inline_vlan: u16) -> Flow {
+    let unreadable = Flow { payload: Payload::Unreadable, ip_offset: offset, inline_vlan, ..Flow::OTHER };
+    let Some([version, _, _, _, len0, len1, next, _]) = view.load::<8>(offset) else { return unreadable };
+    let Some(src) = view.load::<16>(offset + 8) else { return unreadable };
+    let Some(dst) = view.load::<16>(offset + 24) else { return unreadable };
+    let flow = Flow { src: Addr::v6(src), dst: Addr::v6(dst), ..unreadable };
+    if version >> 4 != 6 {
+        return Flow { payload: Payload::Other, ..flow };
+    }
+    // 0 means a jumbogram or a GSO packet above 64 KiB: the length is the packet's.
+    let end = match u16::from_be_bytes([len0, len1]) {
+        0 => view.len(),
+        payload => view.len().min(offset + 40 + u32::from(payload)),
+    };
+    let flow = Flow { plain: next == IPPROTO_TCP, ..flow };
+    transport(view, flow, next, offset + 40, end)
+}
+
+/// Walks the headers behind the IP header to the TCP ports. `flow` comes in as unreadable.
+#[inline(always)]
+fn transport(view: &impl PacketView, flow: Flow, first: u8, start: u32, end: u32) -> Flow {
+    let ipv6 = flow.src.family() == Addr::IPV6;
+    let mut next = first;
+    let mut offset = start;
+    for _ in 0..=MAX_HEADERS {
+        if next == IPPROTO_TCP {
+            return tcp(view, flow, offset, end);
+        }
+        if !may_hide_tcp(next, ipv6) {
+            return Flow { payload: Payload::Other, ..flow };
+        }
+        if offset + 8 > end {
+            return flow;
+        }
+        let Some([following, len, frag0, frag1]) = view.load::<4>(offset) else { return flow };
+        offset += match next {
+            IPPROTO_FRAGMENT => {
+                // RFC 8200 §4.5: the upper 13 bits count 8-byte units, so clearing the lower three gives bytes.
+                let fragment_offset = u32::from(u16::from_be_bytes([frag0, frag1]) & 0xfff8);
+                if fragment_offset != 0 {
+                    return Flow { payload: later(fragment_offset < AMBIGUOUS_BELOW), ..flow };
+                }
+                8
+            }
+            // RFC 4302 §2.2: 4-byte units, minus 2.
+            IPPROTO_AH => (u32::from(len) + 2) * 4,
+            // RFC 8200 §4.2: 8-byte units, not counting the first.
+            _ => (u32::from(len) + 1) * 8,
+        };
+        next = following;
+    }
+    flow
+}
+
+#[inline(always)]
+fn tcp(view: &impl PacketView, flow: Flow, offset: u32, end: u32) -> Flow {
+    if offset + 4 > end {
+        return flow;
+    }
+    let Some([sport0, sport1, dport0, dport1]) = view.load::<4>(offset) else { return flow };
+    let mut flow = Flow {
+        payload: Payload::Tcp,
+        src_port: u16::from_be_bytes([sport0, sport1]),
+        dst_port: u16::from_be_bytes([dport0, dport1]),
+        ..flow
+    };
+    if offset + 14 <= end
+        && let Some(h) = view.load::<14>(offset)
+    {
+        flow.complete = true;
+        flow.seq = u32::from_be_bytes([h[4], h[5], h[6], h[7]]);
+        flow.ack = u32::from_be_bytes([h[8], h[9], h[10], h[11]]);
+        flow.tcp_flags = h[13];
+        flow.payload_len = end.saturating_sub(offset + u32::from(h[12] >> 4) * 4);
+    }
+    flow
+}
+
+/// Whether a TCP header may stand behind this one. ESP, tunnels and unknown protocols are not TCP to anybody outside.
+#[inline(always)]
+fn may_hide_tcp(next: u8, ipv6: bool) -> bool {
+    match next {
+        IPPROTO_AH => true,
+        IPPROTO_HOPOPTS | IPPROTO_ROUTING | IPPROTO_FRAGMENT | IPPROTO_DSTOPTS | IPPROTO_MOBILITY
+        | IPPROTO_HIP | IPPROTO_SHIM6 => ipv6,
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn later(ambiguous: bool) -> Payload {
+    if ambiguous { Payload::AmbiguousFragment } else { Payload::LaterFragment }
+}
+
+impl PacketView for [u8] {
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.get(offset as usize..)?.first_chunk().copied()
+    }
+
+    fn len(&self) -> u32 {
+        // A frame is far below 4 GiB; saturating keeps a caller's mistake from wrapping into a short packet.
+        u32::try_from(<[u8]>::len(self)).unwrap_or(u32::MAX)
+    }
+}
