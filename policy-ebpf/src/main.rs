@@ -1,0 +1,48 @@
+//! Entry points of the kernel programs; everything they do is in the modules, named by job.
+#![no_std]
+#![no_main]
+
+mod maps;
+mod policy;
+mod reject;
+mod report;
+mod skb;
+mod verdict;
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use policy_common::LinkType;
+
+/// The door of an Ethernet-like inside interface (TCX ingress).
+#[classifier]
+pub fn door(ctx: TcContext) -> i32 {
+    verdict::at_door(ctx, LinkType::Ethernet)
+}
+
+/// The door of an inside interface without a link layer: tun, WireGuard, ppp (TCX ingress).
+#[classifier]
+pub fn door_ip(ctx: TcContext) -> i32 {
+    verdict::at_door(ctx, LinkType::Ip)
+}
+
+/// The guard of an Ethernet-like outside interface (TCX egress).
+#[classifier]
+pub fn guard(ctx: TcContext) -> i32 {
+    verdict::at_guard(ctx, LinkType::Ethernet)
+}
+
+/// The guard of an outside interface without a link layer (TCX egress).
+#[classifier]
+pub fn guard_ip(ctx: TcContext) -> i32 {
+    verdict::at_guard(ctx, LinkType::Ip)
+}
+
+/// A BPF program can't unwind; nothing here panics, and the verifier refuses a program whose loop could be reached.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

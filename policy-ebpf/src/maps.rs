@@ -1,0 +1,69 @@
+//! The maps and load-time constants of the kernel programs.
+//!
+//! Policy maps belong to one generation: the agent fills them before it attaches the programs and never writes them again.
+//! State maps are pinned and shared by all generations.
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::LpmTrie;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use policy_common::Addr;
+use policy_common::abi::{
+    AttemptKey, MAX_BLOCKED_PORTS, MailServer, Net, Permit, ScopeKey, Settings, counter,
+};
+
+/// Blocked TCP ports in host order; 0 is an unused slot. Read-only data, so the verifier folds it into the code.
+#[unsafe(no_mangle)]
+pub static BLOCKED_PORTS: Global<[u16; MAX_BLOCKED_PORTS]> = Global::new([0; MAX_BLOCKED_PORTS]);
+
+/// 1 where the policy lets processes of the gateway itself use blocked ports.
+#[unsafe(no_mangle)]
+pub static GATEWAY_MAIL: Global<u8> = Global::new(0);
+
+/// First eight bytes of the SHA-256 of the policy text, as a number in network order: one load instead of eight.
+#[unsafe(no_mangle)]
+pub static REVISION: Global<u64> = Global::new(0);
+
+/// Policy map: prefix -> what the policy says about its addresses. The agent sizes it to the policy.
+#[map]
+pub static NETS: LpmTrie<Addr, Net> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+
+/// Policy map: scope and prefix -> permit.
+#[map]
+pub static SCOPES: LpmTrie<ScopeKey, Permit> =
+    LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+
+/// Policy map: the table of mail servers.
+#[map]
+pub static MAIL_SERVERS: Array<MailServer> = Array::with_max_entries(1, BPF_F_RDONLY_PROG);
+
+/// Policy map: how denied packets are treated; entry 0 is the default.
+#[map]
+pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_RDONLY_PROG);
+
+/// Policy map: covered inside interface -> index of its settings. The agent adds interfaces as they appear. An interface
+/// that is not in it has no door, which is what the guard asks for.
+#[map]
+pub static DOORS: HashMap<u32, u32> = HashMap::with_max_entries(1024, BPF_F_RDONLY_PROG);
+
+/// State map: the gateway's own addresses, kept up to date by the agent. 4 Ki entries: far above any real gateway.
+#[map]
+pub static GATEWAY_ADDRS: HashMap<Addr, u8> = HashMap::with_max_entries(4096, BPF_F_RDONLY_PROG);
+
+/// State map: client -> end of its quarantine in ns of `CLOCK_BOOTTIME`, host order.
+#[map]
+pub static QUARANTINE: HashMap<Addr, u64> = HashMap::with_max_entries(16_384, BPF_F_RDONLY_PROG);
+
+/// State map: exact counters, one slot for each of [`counter`].
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
+
+/// State map: denied attempts and how many packets each took. Only folding rests on it, no verdict: evicting an entry
+/// makes a retransmission count as a new attempt. 64 Ki attempts take about 8 MiB.
+#[map]
+pub static ATTEMPTS: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(65_536, 0);
+
+/// State map: one record per denied attempt. 4 MiB hold 43,000 of them while the agent is away.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);

@@ -1,0 +1,88 @@
+//! The policy as the kernel sees it: look-ups in the maps of this generation and in the state maps.
+
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use aya_ebpf::maps::lpm_trie::Key;
+use policy_common::abi::{MAX_BLOCKED_PORTS, MailServer, Net, Permit, ScopeKey, Settings};
+use policy_common::decide::Origin;
+use policy_common::{Addr, PolicyView};
+
+use crate::maps::{BLOCKED_PORTS, DOORS, GATEWAY_ADDRS, MAIL_SERVERS, NETS, QUARANTINE, SCOPES, SETTINGS};
+
+/// This generation's maps.
+pub struct Maps;
+
+impl PolicyView for Maps {
+    #[inline(always)]
+    fn is_blocked(&self, port: u16) -> bool {
+        let blocked = BLOCKED_PORTS.load();
+        let mut found = false;
+        for slot in 0..MAX_BLOCKED_PORTS {
+            // 0 is an unused slot; port 0 itself can't be blocked, the agent refuses it.
+            found |= blocked[slot] == port && port != 0;
+        }
+        found
+    }
+
+    #[inline(always)]
+    fn net(&self, addr: &Addr) -> Option<Net> {
+        NETS.get(Key::new(FULL_ADDR, *addr)).copied()
+    }
+
+    #[inline(always)]
+    fn is_gateway(&self, addr: &Addr) -> bool {
+        GATEWAY_ADDRS.get_ptr(addr).is_some()
+    }
+
+    #[inline(always)]
+    fn quarantined_until(&self, addr: &Addr) -> Option<u64> {
+        // SAFETY: the value is one aligned u64, which the agent replaces as a whole.
+        unsafe { QUARANTINE.get(addr) }.copied()
+    }
+
+    #[inline(always)]
+    fn mail_server(&self, index: u32) -> Option<MailServer> {
+        MAIL_SERVERS.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn permit(&self, scope: u32, addr: &Addr) -> Option<Permit> {
+        SCOPES.get(Key::new(ScopeKey::PREFIX_BITS + ADDR_BITS, ScopeKey::new(scope, *addr))).copied()
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: takes no argument and only reads the clock.
+        unsafe { bpf_ktime_get_boot_ns() }
+    }
+}
+
+impl Maps {
+    /// How a denied packet is treated: as its client's group says, else as its interface says, else as the policy says.
+    #[inline(always)]
+    pub fn settings(src: &Addr, ifindex: u32) -> Settings {
+        let group = Maps.net(src).unwrap_or_default().group();
+        let index = match group {
+            // SAFETY: the value is one aligned u32, which the agent replaces as a whole.
+            0 => unsafe { DOORS.get(ifindex) }.copied().unwrap_or(0),
+            group => u32::from(group),
+        };
+        SETTINGS.get(index).copied().unwrap_or_default()
+    }
+
+    /// Whether packets that came in through this interface have passed a door; index 0 is the gateway itself.
+    #[inline(always)]
+    pub fn origin(ingress_ifindex: u32) -> Origin {
+        if ingress_ifindex == 0 {
+            Origin::Local
+        } else if DOORS.get_ptr(ingress_ifindex).is_some() {
+            Origin::Door
+        } else {
+            Origin::Elsewhere
+        }
+    }
+}
+
+/// Bits of an address without its family byte. IPv4 keys are shorter and padded with zeros, so asking with the full
+/// length finds their longest prefix too.
+const ADDR_BITS: u32 = 128;
+const FULL_ADDR: u32 = 8 + ADDR_BITS;

@@ -1,0 +1,95 @@
+//! Counting and reporting of decisions: exact counters for every packet, one event for every denied attempt.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use aya_log_ebpf::warn;
+use policy_common::abi::{AttemptKey, Event, EventContext, Macs, counter, verdict};
+use policy_common::{Decision, Flow};
+
+use aya_ebpf::programs::TcContext;
+
+use crate::maps::{ATTEMPTS, COUNTERS, EVENTS, REVISION};
+use crate::skb::Skb;
+
+/// Counts one packet that was let through by a rule.
+#[inline(always)]
+pub fn passed(decision: &Decision) {
+    count(counter::packets(decision.reason));
+}
+
+/// What is told about one denied packet beside its flow.
+pub struct Denial {
+    pub decision: Decision,
+    /// One of [`policy_common::abi::verdict`].
+    pub verdict: u8,
+    /// The interface it came in through, or the guard's own for a process of the gateway.
+    pub ifindex: u32,
+    pub macs: Macs,
+}
+
+/// Counts one denied packet, and reports it where it begins a new attempt.
+///
+/// Not inlined: together with the decision it would exceed the 512 bytes of stack that one BPF function has.
+#[inline(never)]
+pub fn denied(ctx: &TcContext, skb: &Skb, flow: &Flow, denial: &Denial) {
+    let reason = denial.decision.reason;
+    count(counter::packets(reason));
+    if denial.verdict == verdict::WOULD_BLOCK {
+        count(counter::would_block(reason));
+    }
+    if !is_new(&AttemptKey::new(flow, denial.ifindex)) {
+        return;
+    }
+    count(counter::attempts(reason));
+    let Some(mut event) = EVENTS.reserve::<Event>(0) else {
+        count(counter::LOST_EVENTS);
+        warn!(ctx, "ring buffer full: an attempt has no event (interface index {})", denial.ifindex);
+        return;
+    };
+    event.write(Event::new(
+        flow,
+        &EventContext {
+            // SAFETY: takes no argument and only reads the clock.
+            time: unsafe { bpf_ktime_get_boot_ns() },
+            revision: REVISION.load().to_ne_bytes(),
+            ifindex: denial.ifindex,
+            rule: denial.decision.rule,
+            reason,
+            verdict: denial.verdict,
+            macs: denial.macs,
+            vlan: vlan(skb, flow),
+        },
+    ));
+    event.submit(0);
+}
+
+/// Whether no packet of this attempt was seen before; counts the packet on its attempt.
+#[inline(always)]
+fn is_new(key: &AttemptKey) -> bool {
+    if let Some(packets) = ATTEMPTS.get_ptr_mut(key) {
+        // SAFETY: a pointer that a look-up returned stays valid until the program ends. Two processors may count at once
+        // and one count get lost: this number is told to people, the exact ones are in COUNTERS.
+        unsafe { *packets += 1 };
+        return false;
+    }
+    // Where two processors see the first packet at once, BPF_NOEXIST lets only one of them report it. Any other failure
+    // (no memory) must report rather than hide.
+    const EEXIST: i32 = -17;
+    ATTEMPTS.insert(key, &1, BPF_NOEXIST.into()) != Err(EEXIST)
+}
+
+#[inline(always)]
+fn vlan(skb: &Skb, flow: &Flow) -> u16 {
+    match skb.outer_vlan() {
+        0 => flow.inline_vlan,
+        id => id,
+    }
+}
+
+#[inline(always)]
+fn count(slot: u32) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(slot) {
+        // SAFETY: a per-CPU slot; a classifier is not preempted by another one on the same processor.
+        unsafe { *counter += 1 };
+    }
+}
