@@ -1,0 +1,268 @@
+//! `smtpfence check`: judges a policy file without touching the kernel, and says in words what it means.
+
+use std::fmt::{self, Display, Write as _};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::OutputFormat;
+use crate::policy::{self, Diagnostic, LoadError, LoadedPolicy, MailServer, Mode, Strictness, diagnostics};
+
+/// Check a policy file and say what it means. Needs no root.
+///
+/// Exit code: 0 the policy is valid; 1 it is rejected; 2 it could not be read, for example for lack of permission.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The policy file
+    pub file: PathBuf,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
+    /// Reject a policy that has warnings
+    #[arg(long)]
+    pub deny_warnings: bool,
+}
+
+/// Entries of a list that the summary shows.
+const SHOWN: usize = 10;
+
+const REJECTED: u8 = 1;
+const COULD_NOT_RUN: u8 = 2;
+
+pub fn run(args: &Args) -> ExitCode {
+    // The file's owner and mode matter to whoever enforces it; here it may still be a draft.
+    let result = policy::load(&args.file, Strictness::Advisory);
+    let code = match &result {
+        Ok((_, warnings)) if args.deny_warnings && !warnings.is_empty() => REJECTED,
+        Ok(_) => 0,
+        Err(error) if error.is_rejection() => REJECTED,
+        Err(_) => COULD_NOT_RUN,
+    };
+    let printed = match args.format {
+        OutputFormat::Human => print_human(args, &result, code),
+        OutputFormat::Json => writeln!(io::stdout(), "{}", as_json(args, &result, code)),
+    };
+    match printed {
+        // A reader that closed its end, such as `head`, has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(COULD_NOT_RUN),
+        _ => ExitCode::from(code),
+    }
+}
+
+type Loaded = Result<(LoadedPolicy, Vec<Diagnostic>), LoadError>;
+
+fn print_human(args: &Args, result: &Loaded, code: u8) -> io::Result<()> {
+    let colour =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let path = args.file.display().to_string();
+    let path = path.escape_debug();
+    match result {
+        Ok((loaded, warnings)) => {
+            let shown = diagnostics::render(warnings, &args.file.display().to_string(), &loaded.text, colour);
+            io::stderr().write_all(shown.as_bytes())?;
+            let verdict =
+                if code == 0 { "valid" } else { "rejected, because --deny-warnings allows no warning" };
+            writeln!(io::stdout(), "{path}: {verdict}{}", count(warnings.len(), "warning", ", "))?;
+            write!(io::stdout(), "{}", Summary { loaded, now: Timestamp::now() })
+        }
+        Err(error) => {
+            io::stderr().write_all(error.render(colour).as_bytes())?;
+            match error {
+                LoadError::Invalid { diagnostics, .. } => {
+                    writeln!(io::stderr(), "{path}: rejected{}", count(diagnostics.len(), "error", ", "))
+                }
+                LoadError::Source { .. } => Ok(()),
+            }
+        }
+    }
+}
+
+fn count(number: usize, what: &str, before: &str) -> String {
+    match number {
+        0 => String::new(),
+        1 => format!("{before}1 {what}"),
+        _ => format!("{before}{number} {what}s"),
+    }
+}
+
+fn as_json(args: &Args, result: &Loaded, code: u8) -> Value {
+    let file = args.file.display().to_string();
+    match result {
+        Ok((loaded, warnings)) => json!({
+            "file": file,
+            "valid": code == 0,
+            "revision": loaded.revision.to_string(),
+            "errors": [],
+            "warnings": warnings,
+            "summary": summary_json(loaded, Timestamp::now()),
+        }),
+        Err(error) => {
+            let errors = match error {
+                LoadError::Invalid { diagnostics, .. } => json!(diagnostics),
+                LoadError::Source { error, .. } => {
+                    let sentence = error.to_string();
+                    let (message, help) = sentence.rsplit_once("; ").unwrap_or((&sentence, ""));
+                    json!([{ "code": error.code(), "line": null, "column": null, "message": message, "help": help }])
+                }
+            };
+            json!({ "file": file, "valid": false, "revision": null, "errors": errors, "warnings": [], "summary": null })
+        }
+    }
+}
+
+fn summary_json(loaded: &LoadedPolicy, now: Timestamp) -> Value {
+    let policy = &loaded.policy;
+    let texts = |nets: &[IpNet]| nets.iter().map(shown_net).collect::<Vec<String>>();
+    let globs =
+        |globs: &[policy::InterfaceGlob]| globs.iter().map(|glob| glob.0.clone()).collect::<Vec<String>>();
+    let servers = policy.mail_servers.iter().map(|server| {
+        json!({
+            "name": server.name,
+            "addresses": server.addresses,
+            "mac": server.mac.map(shown_mac),
+            "interface": server.interface,
+            "to": server.to.as_deref().map(texts),
+            "line": server.line,
+        })
+    });
+    let exceptions = policy.exceptions.iter().map(|exception| {
+        json!({
+            "name": exception.name,
+            "from": texts(&exception.from),
+            "to": texts(&exception.to),
+            "until": exception.until,
+            "seconds_left": exception.until.duration_since(now).as_secs().max(0),
+            "reason": exception.reason,
+            "owner": exception.owner,
+            "line": exception.line,
+        })
+    });
+    json!({
+        "name": policy.name,
+        "mode": policy.mode,
+        "inside": globs(&policy.inside),
+        "outside": globs(&policy.outside),
+        "clients": texts(&policy.clients),
+        "internal": texts(&policy.internal),
+        "blocked_ports": policy.blocked_ports,
+        "submission_ports": policy.submission_ports,
+        "mail_servers": servers.collect::<Vec<Value>>(),
+        "exceptions": exceptions.collect::<Vec<Value>>(),
+        "log_file": policy.log_file,
+    })
+}
+
+/// What a policy means, for people.
+struct Summary<'a> {
+    loaded: &'a LoadedPolicy,
+    now: Timestamp,
+}
+
+impl Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policy = &self.loaded.policy;
+        let ports = shown(&policy.blocked_ports, u16::to_string);
+        writeln!(f, "  policy        {}, revision {}", policy.name, self.loaded.revision)?;
+        match policy.mode {
+            Mode::Enforce => {
+                writeln!(f, "  mode          enforce: port {ports} is closed, except as listed below")?
+            }
+            Mode::Audit => writeln!(
+                f,
+                "  mode          audit: nothing is blocked, what would be is reported (port {ports})"
+            )?,
+        }
+        writeln!(f, "  inside        {}", shown(&policy.inside, |glob| glob.0.clone()))?;
+        writeln!(f, "  outside       {}", shown(&policy.outside, |glob| glob.0.clone()))?;
+        writeln!(f, "  clients       {}", shown(&policy.clients, shown_net))?;
+        writeln!(f, "  internal      {}", shown(&policy.internal, shown_net))?;
+        writeln!(f, "  submission    port {}", shown(&policy.submission_ports, u16::to_string))?;
+        if let Some(path) = &policy.log_file {
+            writeln!(f, "  log file      {}", path.display())?;
+        }
+        self.mail_servers(f)?;
+        self.exceptions(f)
+    }
+}
+
+impl Summary<'_> {
+    fn mail_servers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let servers = &self.loaded.policy.mail_servers;
+        if servers.is_empty() {
+            return writeln!(f, "  mail servers  none");
+        }
+        writeln!(f, "  mail servers  {}", servers.len())?;
+        for server in servers.iter().take(SHOWN) {
+            writeln!(f, "    {}: {}", server.name, about(server))?;
+        }
+        more(f, servers.len())
+    }
+
+    fn exceptions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exceptions = &self.loaded.policy.exceptions;
+        if exceptions.is_empty() {
+            return writeln!(f, "  exceptions    none");
+        }
+        writeln!(f, "  exceptions    {}", exceptions.len())?;
+        for exception in exceptions.iter().take(SHOWN) {
+            let (from, to) = (shown(&exception.from, shown_net), shown(&exception.to, shown_net));
+            let left = remaining(exception.until, self.now);
+            writeln!(f, "    {}: from {from} to {to}, {left}", exception.name)?;
+        }
+        more(f, exceptions.len())
+    }
+}
+
+fn about(server: &MailServer) -> String {
+    let mut text = shown(&server.addresses, ToString::to_string);
+    if let Some(mac) = server.mac {
+        // Writing to a String can't fail.
+        let _ = write!(text, ", only with MAC {}", shown_mac(mac));
+    }
+    if let Some(interface) = &server.interface {
+        let _ = write!(text, ", only through {interface}");
+    }
+    match &server.to {
+        None => text + ", to anywhere",
+        Some(nets) => text + ", to " + &shown(nets, shown_net),
+    }
+}
+
+fn remaining(until: Timestamp, now: Timestamp) -> String {
+    let left = until.duration_since(now);
+    if !left.is_positive() {
+        return "expired".to_owned();
+    }
+    match (left.as_hours() / 24, left.as_hours(), left.as_mins()) {
+        (0, 0, minutes) => format!("{minutes} min left"),
+        (0 | 1, hours, _) => format!("{hours} h left"),
+        (days, ..) => format!("{days} days left"),
+    }
+}
+
+fn more(f: &mut fmt::Formatter<'_>, number: usize) -> fmt::Result {
+    if number > SHOWN { writeln!(f, "    … and {} more", number - SHOWN) } else { Ok(()) }
+}
+
+fn shown<T>(list: &[T], text: impl Fn(&T) -> String) -> String {
+    if list.is_empty() {
+        return "none".to_owned();
+    }
+    let first: Vec<String> = list.iter().take(SHOWN).map(text).collect();
+    match list.len().saturating_sub(SHOWN) {
+        0 => first.join(", "),
+        more => format!("{}, … and {more} more", first.join(", ")),
+    }
+}
+
+fn shown_net(net: &IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
+}
+
+fn shown_mac(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}

@@ -1,0 +1,295 @@
+//! The policy file as written: its keys and what kind of value each takes. The only code that names serde_yaml.
+//!
+//! Nothing is judged here, and a value of the wrong kind ends nothing: it is kept as such, so that `validate` can
+//! report all that is wrong at once.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{
+    Deserialize, Deserializer, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
+
+/// What stands at a key.
+#[derive(Debug, Default)]
+pub enum Written<T> {
+    #[default]
+    Absent,
+    As(T),
+    /// A value of a kind that can't stand here.
+    Other(Kind),
+}
+
+/// Kinds of YAML values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Nothing,
+    Truth,
+    Number,
+    Text,
+    List,
+    Map,
+}
+
+impl Kind {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Nothing => "empty",
+            Self::Truth => "true or false",
+            Self::Number => "a number",
+            Self::Text => "text",
+            Self::List => "a list",
+            Self::Map => "keys with values",
+        }
+    }
+}
+
+/// A type of value the language knows.
+pub trait Shape: for<'de> Deserialize<'de> {
+    /// In words, for "… is expected".
+    const EXPECTED: &'static str;
+    /// What to write, if what stands there gives no better advice.
+    const ADVICE: &'static str;
+    fn accepts(kind: Kind) -> bool;
+}
+
+/// A mapping with these keys and no other.
+pub trait Section: Shape {
+    const KEYS: &'static [&'static str];
+}
+
+macro_rules! shape {
+    ($kind:ident as $type:ty, $expected:literal, $advice:literal) => {
+        impl Shape for $type {
+            const EXPECTED: &'static str = $expected;
+            const ADVICE: &'static str = $advice;
+            fn accepts(kind: Kind) -> bool {
+                kind == Kind::$kind
+            }
+        }
+    };
+}
+
+shape!(Text as String, "text", "write text");
+shape!(Number as u64, "a whole number", "write a whole number that is not negative");
+shape!(Truth as bool, "`true` or `false`", "write `true` or `false`");
+
+impl<T: Shape> Shape for Vec<Written<T>> {
+    const EXPECTED: &'static str = "a list";
+    const ADVICE: &'static str = "write a list, such as `[a, b]`";
+    fn accepts(kind: Kind) -> bool {
+        kind == Kind::List
+    }
+}
+
+/// One text or a list of them.
+#[derive(Debug, serde::Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    One(String),
+    Many(Vec<Written<String>>),
+}
+
+impl Shape for OneOrMany {
+    const EXPECTED: &'static str = "text or a list";
+    const ADVICE: &'static str = "write text, or a list such as `[a, b]`";
+    fn accepts(kind: Kind) -> bool {
+        matches!(kind, Kind::Text | Kind::List)
+    }
+}
+
+/// Whatever stands at the key of a feature that doesn't exist yet.
+#[derive(Debug)]
+pub struct Anything;
+
+impl<'de> Deserialize<'de> for Anything {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+impl Shape for Anything {
+    const EXPECTED: &'static str = "anything";
+    const ADVICE: &'static str = "remove it";
+    fn accepts(_: Kind) -> bool {
+        true
+    }
+}
+
+/// Declares a mapping: its keys are written once, here. Of a key written twice the first value is kept (`places`
+/// reports it).
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($key:ident: $value:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub struct $name {
+            $(pub $key: Written<$value>,)*
+        }
+
+        shape!(Map as $name, "keys with values", "write its keys below it, each with a colon and a value");
+
+        impl Section for $name {
+            const KEYS: &'static [&'static str] = &[$(stringify!($key)),*];
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Keys;
+                impl<'de> Visitor<'de> for Keys {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("a mapping")
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<$name, A::Error> {
+                        let mut section = $name::default();
+                        while let Some(key) = map.next_key::<String>()? {
+                            match key.as_str() {
+                                $(stringify!($key) if matches!(section.$key, Written::Absent) => {
+                                    section.$key = map.next_value()?;
+                                })*
+                                _ => drop(map.next_value::<IgnoredAny>()?),
+                            }
+                        }
+                        Ok(section)
+                    }
+                }
+                deserializer.deserialize_map(Keys)
+            }
+        }
+    };
+}
+
+type List<T> = Vec<Written<T>>;
+
+section!(
+    /// The whole file.
+    File {
+        version: u64,
+        name: String,
+        interfaces: Interfaces,
+        networks: Networks,
+        ports: Ports,
+        mode: String,
+        on_block: String,
+        mail_servers: List<MailServer>,
+        exceptions: List<Exception>,
+        groups: List<Anything>,
+        gateway_mail: Anything,
+        detection: Anything,
+        quarantine: Quarantine,
+        log: Log,
+        notify: List<Anything>,
+        end: bool,
+    }
+);
+section!(Interfaces { inside: List<String>, outside: List<String>, });
+section!(Networks { clients: List<String>, internal: List<String>, });
+section!(Ports { blocked: List<u64>, submission: List<u64>, });
+section!(MailServer { name: String, address: OneOrMany, mac: String, interface: String, to: OneOrMany });
+section!(Exception {
+    name: String,
+    from: List<String>,
+    to: List<String>,
+    until: String,
+    reason: String,
+    owner: String,
+});
+section!(Quarantine { enabled: bool });
+section!(Log { file: String });
+
+/// Reads the values; fails only where serde_yaml finds the text unreadable that the marked reading could read.
+pub fn read(text: &str) -> Result<Written<File>, Unreadable> {
+    // serde_yaml takes a byte order mark in front of several keys for a document of its own.
+    let plain = text.strip_prefix('\u{feff}').unwrap_or(text);
+    serde_yaml::from_str(plain).map_err(|error| Unreadable {
+        byte: text.len() - plain.len() + error.location().map_or(0, |location| location.index()),
+        message: error.to_string(),
+    })
+}
+
+/// Why the values could not be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    pub byte: usize,
+    pub message: String,
+}
+
+impl<'de, T: Shape> Deserialize<'de> for Written<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Lenient(PhantomData))
+    }
+}
+
+/// Takes a value of the right kind, notes the kind of any other.
+struct Lenient<T>(PhantomData<T>);
+
+impl<T: Shape> Lenient<T> {
+    /// A number that doesn't fit (negative, too large) is as wrong as another kind.
+    fn scalar<'de, E: Error>(kind: Kind, value: impl IntoDeserializer<'de, E>) -> Result<Written<T>, E> {
+        if !T::accepts(kind) {
+            return Ok(Written::Other(kind));
+        }
+        Ok(T::deserialize(value.into_deserializer()).map_or(Written::Other(kind), Written::As))
+    }
+}
+
+impl<'de, T: Shape> Visitor<'de> for Lenient<T> {
+    type Value = Written<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        Self::scalar(Kind::Truth, value)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+        Self::scalar(Kind::Number, value)
+    }
+
+    fn visit_i128<E: Error>(self, _: i128) -> Result<Self::Value, E> {
+        Ok(Written::Other(Kind::Number))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+        Self::scalar(Kind::Number, value)
+    }
+
+    fn visit_u128<E: Error>(self, _: u128) -> Result<Self::Value, E> {
+        Ok(Written::Other(Kind::Number))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        Self::scalar(Kind::Number, value)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        Self::scalar(Kind::Text, value)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Self::scalar(Kind::Nothing, ())
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+        self.visit_unit()
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        if T::accepts(Kind::List) {
+            return T::deserialize(SeqAccessDeserializer::new(list)).map(Written::As);
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Written::Other(Kind::List))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        if T::accepts(Kind::Map) {
+            return T::deserialize(MapAccessDeserializer::new(map)).map(Written::As);
+        }
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Written::Other(Kind::Map))
+    }
+}

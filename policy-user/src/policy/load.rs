@@ -1,0 +1,147 @@
+//! The way from a path, or a text, to a valid policy.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::diagnostics::{Diagnostic, Severity};
+use super::model::{LoadedPolicy, Policy, Revision};
+use super::places;
+use super::source::{self, SourceError, Strictness};
+use super::validate::{Findings, Moment, validate};
+use super::{diagnostics, file};
+
+/// Why there is no policy.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("{}: {error}", path.display())]
+    Source { path: PathBuf, error: SourceError },
+    #[error("{}", summary(path, diagnostics))]
+    Invalid { path: PathBuf, text: String, diagnostics: Vec<Diagnostic> },
+}
+
+impl LoadError {
+    /// Whether the file itself was judged and rejected (exit code 1). Otherwise it couldn't be judged, such as for lack
+    /// of permission (exit code 2). A missing file, a directory or a pipe are rejected: another attempt finds the same.
+    pub const fn is_rejection(&self) -> bool {
+        !matches!(self, Self::Source { error: SourceError::Unreadable(_), .. })
+    }
+
+    /// All that is wrong, for people: several lines, ending with a line break.
+    pub fn render(&self, colour: bool) -> String {
+        match self {
+            Self::Source { path, error } => {
+                let path = path.display().to_string().escape_debug().to_string();
+                format!("error[{}]: {path}: {error}\n", error.code())
+            }
+            Self::Invalid { path, text, diagnostics } => {
+                diagnostics::render(diagnostics, &path.display().to_string(), text, colour)
+            }
+        }
+    }
+}
+
+/// One line: the first error and how many more there are.
+fn summary(path: &Path, diagnostics: &[Diagnostic]) -> String {
+    let Some(first) = diagnostics.first() else {
+        return format!("{}: not valid", path.display());
+    };
+    let more = match diagnostics.len() - 1 {
+        0 => String::new(),
+        1 => " (and 1 more error)".to_owned(),
+        more => format!(" (and {more} more errors)"),
+    };
+    format!("{}:{first}{more}", path.display())
+}
+
+/// Reads and judges the file; the second part of the answer is warnings.
+pub fn load(path: &Path, strictness: Strictness) -> Result<(LoadedPolicy, Vec<Diagnostic>), LoadError> {
+    let read = source::read(path, strictness);
+    let (text, mut warnings) = read.map_err(|error| LoadError::Source { path: path.to_owned(), error })?;
+    match parse(&text, Timestamp::now(), &TimeZone::system()) {
+        Ok((policy, more)) => {
+            warnings.extend(more);
+            let revision = Revision::of(&text);
+            Ok((LoadedPolicy { policy, path: path.to_owned(), text, revision }, warnings))
+        }
+        Err(diagnostics) => Err(LoadError::Invalid { path: path.to_owned(), text, diagnostics }),
+    }
+}
+
+/// Judges a text: the policy with its warnings, or all errors in the order of the text. Dates in it are days of `zone`.
+pub fn parse(
+    text: &str,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
+    // Spans have 32 bits; `source` lets nothing near that through.
+    if text.len() as u64 > source::MAX_BYTES {
+        let error = SourceError::TooLarge(text.len() as u64);
+        return Err(vec![whole_file(error.code(), &error.to_string(), "")]);
+    }
+    let places::Reading { places, problems, readable } = places::read(text);
+    let mut findings = Findings::new(&places, problems);
+    if !readable {
+        return Err(findings.into_lists().0);
+    }
+    if places.is_empty() {
+        return Err(vec![whole_file(
+            "empty-file",
+            "the file holds no policy",
+            "see policies/README.md for how to write one",
+        )]);
+    }
+    let policy = match file::read(text) {
+        Ok(file) => validate(&file, &mut findings, &Moment { now, zone: zone.clone() }),
+        Err(error) => {
+            let at = diagnostics::boundary_before(text, error.byte);
+            let (span, message, help) = places::in_plain_words(text, at, &error.message);
+            findings.error("syntax", span, message, help);
+            None
+        }
+    };
+    let (errors, warnings) = findings.into_lists();
+    match policy {
+        Some(policy) if errors.is_empty() => Ok((policy, warnings)),
+        _ => Err(errors),
+    }
+}
+
+fn whole_file(code: &'static str, message: &str, help: &str) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        code,
+        message: message.to_owned(),
+        help: help.to_owned(),
+        place: None,
+        related: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file::{self, Section};
+
+    #[test]
+    fn the_readme_names_every_key() {
+        let readme = include_str!("../../../policies/README.md");
+        let sections = [
+            file::File::KEYS,
+            file::Interfaces::KEYS,
+            file::Networks::KEYS,
+            file::Ports::KEYS,
+            file::MailServer::KEYS,
+            file::Exception::KEYS,
+            file::Quarantine::KEYS,
+            file::Log::KEYS,
+        ];
+        for key in sections.concat() {
+            let named = ["`", "."].iter().any(|before| readme.contains(&format!("{before}{key}`")))
+                || readme.contains(&format!("`{key}:"))
+                || readme.contains(&format!("{{ {key}:"))
+                || readme.contains(&format!("`{key}."));
+            assert!(named, "{key}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! From a YAML file to kernel tables: `file` reads what is written, `validate` judges it, `compile` lays it out.
+
+pub mod compile;
+pub mod diagnostics;
+pub mod evaluate;
+mod file;
+mod load;
+mod model;
+mod places;
+mod source;
+mod validate;
+
+pub use diagnostics::{Diagnostic, Severity};
+pub use load::{LoadError, load, parse};
+pub use model::{Exception, InterfaceGlob, LoadedPolicy, MailServer, Mode, Policy, Revision};
+pub use source::{SourceError, Strictness};

@@ -1,0 +1,132 @@
+//! A policy that has been found valid: what the rest of the program works with, free of YAML and of kernel types.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// One valid policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    pub name: String,
+    /// Globs of inside interface names; never empty.
+    pub inside: Vec<InterfaceGlob>,
+    /// Globs of outside interface names.
+    pub outside: Vec<InterfaceGlob>,
+    /// Networks that clients may have addresses of; never empty.
+    pub clients: Vec<IpNet>,
+    /// Destinations that are not outbound.
+    pub internal: Vec<IpNet>,
+    /// Ports only designated senders may reach outside; 1 to 8, none 0.
+    pub blocked_ports: Vec<u16>,
+    /// Ports staff submit mail on; disjoint from `blocked_ports`.
+    pub submission_ports: Vec<u16>,
+    pub mode: Mode,
+    pub mail_servers: Vec<MailServer>,
+    pub exceptions: Vec<Exception>,
+    /// Where attempts are appended beside standard output's stead; `log.file`.
+    pub log_file: Option<PathBuf>,
+}
+
+/// Whether denied packets are dropped or only reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    Enforce,
+    Audit,
+}
+
+impl Mode {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// An interface name in which `*` stands for any run of characters and `?` for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceGlob(pub String);
+
+/// A designated sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailServer {
+    pub name: String,
+    /// Its addresses; never empty.
+    pub addresses: Vec<IpAddr>,
+    pub mac: Option<[u8; 6]>,
+    /// The inside interface it must come in through.
+    pub interface: Option<String>,
+    /// Where it may send to; `None` is anywhere.
+    pub to: Option<Vec<IpNet>>,
+    /// Line of the entry in the file, from 1.
+    pub line: usize,
+}
+
+/// A permit with an end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exception {
+    pub name: String,
+    pub from: Vec<IpNet>,
+    pub to: Vec<IpNet>,
+    /// The first instant at which it no longer holds.
+    pub until: jiff::Timestamp,
+    pub reason: String,
+    pub owner: Option<String>,
+    /// Line of the entry in the file, from 1.
+    pub line: usize,
+}
+
+/// A policy with where it came from.
+#[derive(Clone, Debug)]
+pub struct LoadedPolicy {
+    pub policy: Policy,
+    pub path: PathBuf,
+    /// The text exactly as read.
+    pub text: String,
+    pub revision: Revision,
+}
+
+/// First eight bytes of the SHA-256 of a policy's text; printed as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Revision(pub [u8; 8]);
+
+impl Revision {
+    pub fn of(text: &str) -> Self {
+        let hash = Sha256::digest(text.as_bytes());
+        let mut revision = [0; 8];
+        revision.iter_mut().zip(hash).for_each(|(byte, hashed)| *byte = hashed);
+        Self(revision)
+    }
+}
+
+impl std::fmt::Display for Revision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl InterfaceGlob {
+    /// Whether the name has no wildcard, so that the interface is expected to exist.
+    pub fn is_literal(&self) -> bool {
+        !self.0.contains(['*', '?'])
+    }
+
+    pub fn matches(&self, name: &str) -> bool {
+        matches(self.0.as_bytes(), name.as_bytes())
+    }
+}
+
+/// Names have at most 15 bytes, so the plain recursion is bounded.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => matches(rest, name) || (!name.is_empty() && matches(pattern, &name[1..])),
+        (Some((b'?', rest)), Some((_, tail))) => matches(rest, tail),
+        (Some((p, rest)), Some((n, tail))) if p == n => matches(rest, tail),
+        _ => false,
+    }
+}

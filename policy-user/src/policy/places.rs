@@ -1,0 +1,195 @@
+//! Where everything stands in a policy's text: a second, marked reading of the YAML that also refuses what the language
+//! leaves out.
+
+use super::diagnostics::{Diagnostic, Place, Severity, boundary_before};
+
+mod characters;
+mod structure;
+mod syntax;
+mod tree;
+
+pub use structure::{Reading, read};
+pub use syntax::in_plain_words;
+
+/// Bytes of the text. Policies have at most 16 MiB, so 32 bits are enough and halve the tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub const fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    const fn is_empty(self) -> bool {
+        self.start >= self.end
+    }
+}
+
+/// One value of the file.
+#[derive(Debug, Default)]
+struct Node {
+    /// Empty where the value has no text of its own (nothing after the colon, an indented list): then its key is meant.
+    span: Span,
+    inside: Inside,
+}
+
+#[derive(Debug, Default)]
+enum Inside {
+    #[default]
+    Scalar,
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Box<str>,
+    at: Span,
+    value: Node,
+}
+
+/// All values of a file with their places.
+#[derive(Debug)]
+pub struct Places<'t> {
+    text: &'t str,
+    root: Option<Node>,
+    /// Byte at which each line starts.
+    lines: Vec<u32>,
+}
+
+/// A value, or the place where one is missing.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot<'p> {
+    node: Option<&'p Node>,
+    key: Span,
+}
+
+impl<'t> Places<'t> {
+    fn new(text: &'t str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = std::iter::once(0).chain(breaks.map(|(at, _)| at as u32 + 1)).collect();
+        Self { text, root: None, lines }
+    }
+
+    /// Whether the file holds any value at all.
+    pub fn is_empty(&self) -> bool {
+        self.root.is_none()
+    }
+
+    /// The whole policy. What it lacks is shown at its last key, where it would have to be added.
+    pub fn root(&self) -> Spot<'_> {
+        let node = self.root.as_ref();
+        let key = match node.map(|node| &node.inside) {
+            Some(Inside::Map(entries)) => entries.last().map(|entry| entry.at),
+            _ => node.map(|node| node.span),
+        };
+        Spot { node, key: key.unwrap_or_default() }
+    }
+
+    /// Line of a span's first character, from 1.
+    pub fn line(&self, span: Span) -> usize {
+        self.lines.partition_point(|start| *start <= span.start)
+    }
+
+    pub fn place(&self, span: Span) -> Place {
+        let line = self.line(span);
+        let line_start = self.lines.get(line - 1).map_or(0, |start| *start as usize);
+        let start = boundary_before(self.text, span.start as usize);
+        let before = self.text.get(line_start..start).unwrap_or_default().trim_start_matches('\u{feff}');
+        let marked = self.source(span);
+        let marked = marked.split(['\r', '\n']).next().unwrap_or_default().trim_end();
+        Place { line, column: before.chars().count() + 1, bytes: start..start + marked.len() }
+    }
+
+    /// A span's text as written, quotes included.
+    pub fn source(&self, span: Span) -> &'t str {
+        self.text.get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+
+    /// An error at a span.
+    pub fn error(&self, code: &'static str, span: Span, message: String, help: String) -> Diagnostic {
+        let place = Some(self.place(span));
+        Diagnostic { severity: Severity::Error, code, message, help, place, related: None }
+    }
+}
+
+impl<'p> Spot<'p> {
+    /// The value at `name`; where the key is missing, the spot of what lacks it.
+    pub fn key(self, name: &str) -> Self {
+        match self.entries().iter().find(|entry| *entry.key == *name) {
+            Some(entry) => Self { node: Some(&entry.value), key: entry.at },
+            None => Self { node: None, key: self.span() },
+        }
+    }
+
+    /// The list entry at `index`, from 0.
+    pub fn at(self, index: usize) -> Self {
+        match self.node {
+            Some(Node { inside: Inside::List(nodes), .. }) => Self { node: nodes.get(index), key: self.key },
+            _ => Self { node: None, key: self.span() },
+        }
+    }
+
+    /// The keys of a mapping, each with its place, in the order of the file.
+    pub fn keys(self) -> impl Iterator<Item = (&'p str, Span)> {
+        self.entries().iter().map(|entry| (&*entry.key, entry.at))
+    }
+
+    /// Where to point: at the value, or at its key where the value has no text of its own.
+    pub fn span(self) -> Span {
+        match self.node {
+            Some(node) if !node.span.is_empty() => node.span,
+            _ => self.key,
+        }
+    }
+
+    /// Where the key of this value stands.
+    pub fn key_span(self) -> Span {
+        self.key
+    }
+
+    fn entries(self) -> &'p [Entry] {
+        match self.node {
+            Some(Node { inside: Inside::Map(entries), .. }) => entries,
+            _ => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str, find: impl Fn(Spot<'_>) -> Span) -> (usize, usize, String) {
+        let reading = read(text);
+        let place = reading.places.place(find(reading.places.root()));
+        (place.line, place.column, text[place.bytes].to_owned())
+    }
+
+    const TEXT: &str = "a: [é, ü, \"q\" ] # c\r\nb:\r\n  - x: 1\r\n    y:\r\n  - {x: 2}\r\nend: true\r\n";
+
+    #[test]
+    fn values_are_found_by_key_and_index() {
+        assert_eq!(shown(TEXT, |root| root.key("a").at(1).span()), (1, 8, "ü".into()));
+        assert_eq!(shown(TEXT, |root| root.key("a").at(2).span()), (1, 11, "\"q\"".into()));
+        assert_eq!(shown(TEXT, |root| root.key("a").span()), (1, 4, "[é, ü, \"q\" ]".into()));
+        assert_eq!(shown(TEXT, |root| root.key("b").at(1).key("x").span()), (5, 9, "2".into()));
+        assert_eq!(shown(TEXT, |root| root.key("end").span()), (6, 6, "true".into()));
+    }
+
+    #[test]
+    fn what_has_no_text_is_shown_at_its_key_or_parent() {
+        assert_eq!(shown(TEXT, |root| root.key("b").span()), (2, 1, "b".into()));
+        assert_eq!(shown(TEXT, |root| root.key("b").at(0).key("y").span()), (4, 5, "y".into()));
+        assert_eq!(shown(TEXT, |root| root.key("b").at(0).key("nothing").span()), (3, 5, "x".into()));
+        assert_eq!(shown(TEXT, |root| root.key("nothing").span()), (6, 1, "end".into()));
+    }
+
+    #[test]
+    fn a_byte_order_mark_moves_no_column() {
+        assert_eq!(shown("\u{feff}a: b\n", |root| root.key("a").span()), (1, 4, "b".into()));
+    }
+}

@@ -1,0 +1,208 @@
+//! Judges a file as written: the policy it means, or everything that is wrong with it at once.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::diagnostics::quoted;
+use super::file::{self, Section, Written};
+use super::model::{Mode, Policy};
+use super::places::Spot;
+
+mod address_advice;
+mod address_text;
+mod coverage;
+mod exceptions;
+mod findings;
+mod interfaces;
+mod mail_servers;
+mod networks;
+mod ports;
+mod spelling;
+mod texts;
+mod until;
+
+pub use findings::Findings;
+
+/// When and where the file is read: dates in it are local.
+pub struct Moment {
+    pub now: Timestamp,
+    pub zone: TimeZone,
+}
+
+/// The policy, if there are no errors among the findings.
+pub fn validate(file: &Written<file::File>, findings: &mut Findings<'_>, moment: &Moment) -> Option<Policy> {
+    let root = findings.places.root();
+    let Written::As(file) = file else {
+        let help = "begin with `version: 1`; see policies/README.md";
+        findings.error("not-a-policy", root.span(), "the file doesn't consist of keys with values", help);
+        return None;
+    };
+    if !version_is_known(file, root, findings) {
+        // The keys of another version mean something else: nothing more can be said.
+        return None;
+    }
+    findings.unknown_keys::<file::File>(root);
+    let name = findings.require(&file.name, root, "name", "name: office");
+    let name = name.and_then(|name| texts::name(name, root.key("name"), findings));
+    let interfaces = interfaces::validate(&file.interfaces, root, findings);
+    let networks = networks::validate(&file.networks, root, findings);
+    let ports = ports::validate(&file.ports, root, findings);
+    let mode = mode(file, root, findings);
+    let context = mail_servers::Context { interfaces: &interfaces, networks: &networks };
+    let mut names = texts::Names::default();
+    let servers = mail_servers::validate(&file.mail_servers, root, &context, &mut names, findings);
+    let exceptions = exceptions::Context { servers: &servers, networks: &networks, moment };
+    let exceptions = exceptions::validate(&file.exceptions, root, &exceptions, &mut names, findings);
+    let log_file = log_file(file, root, findings);
+    refuse_unsupported(file, root, findings);
+    check_end(file, root, findings);
+    if findings.has_errors() {
+        return None;
+    }
+    Some(Policy {
+        name: name?,
+        inside: interfaces.inside,
+        outside: interfaces.outside,
+        clients: networks.clients,
+        internal: networks.internal,
+        blocked_ports: ports.blocked,
+        submission_ports: ports.submission,
+        mode: mode?,
+        mail_servers: servers.entries,
+        exceptions,
+        log_file,
+    })
+}
+
+/// A missing version was reported; then everything else is judged as version 1.
+fn version_is_known(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) -> bool {
+    let version = findings.require(&file.version, root, "version", "version: 1");
+    let known = version.is_none_or(|version| *version == 1);
+    if !known {
+        let message = "this version of the policy language is not known here";
+        findings.error("unknown-version", root.key("version").span(), message, "write `version: 1`");
+    }
+    known
+}
+
+fn mode(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) -> Option<Mode> {
+    let text = findings.require(&file.mode, root, "mode", "mode: enforce")?;
+    match text.as_str() {
+        "enforce" => Some(Mode::Enforce),
+        "audit" => Some(Mode::Audit),
+        _ => {
+            let message = format!("{} is not a mode", quoted(text));
+            let help = "write `enforce` (deny) or `audit` (only report what would be denied)";
+            findings.error("unknown-mode", root.key("mode").span(), message, help);
+            None
+        }
+    }
+}
+
+fn log_file(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) -> Option<PathBuf> {
+    let log = findings.optional(&file.log, root, "log")?;
+    let spot = root.key("log");
+    findings.unknown_keys::<file::Log>(spot);
+    let text = findings.optional(&log.file, spot, "file")?;
+    let path = PathBuf::from(text);
+    let at = spot.key("file").span();
+    if text.chars().any(char::is_control) || text.len() > 4095 {
+        findings.error("bad-path", at, "`file` can't be a path", "write a path without control characters");
+    } else if !path.is_absolute() || path.file_name().is_none() || text.ends_with('/') {
+        let message = format!("{} is not the absolute path of a file", quoted(text));
+        findings.error("bad-path", at, message, "write a path such as /var/log/smtpfence/attempts.jsonl");
+    }
+    Some(path)
+}
+
+/// A key that is read but not obeyed would be a promise broken in silence.
+fn refuse_unsupported(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
+    let mut refuse = |key: &str, inert: &str| {
+        let help = format!("remove it, or write `{inert}`").replace(", or write ``", "");
+        let message = format!("`{key}` is not yet supported");
+        findings.error("not-yet-supported", root.key(key).span(), message, help);
+    };
+    if matches!(&file.groups, Written::As(list) if !list.is_empty()) {
+        refuse("groups", "groups: []");
+    }
+    if matches!(&file.notify, Written::As(list) if !list.is_empty()) {
+        refuse("notify", "notify: []");
+    }
+    if matches!(file.gateway_mail, Written::As(_)) {
+        refuse("gateway_mail", "");
+    }
+    if matches!(file.detection, Written::As(_)) {
+        refuse("detection", "");
+    }
+    for (key, written) in [("groups", &file.groups), ("notify", &file.notify)] {
+        findings.optional(written, root, key);
+    }
+    refuse_on_block(file, root, findings);
+    refuse_quarantine(file, root, findings);
+}
+
+fn refuse_on_block(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
+    let Some(action) = findings.optional(&file.on_block, root, "on_block") else {
+        return;
+    };
+    let at = root.key("on_block").span();
+    match action.as_str() {
+        "drop" => {}
+        "reject" | "notice" => {
+            let message = format!("`on_block: {action}` is not yet supported");
+            findings.error("not-yet-supported", at, message, "write `on_block: drop`");
+        }
+        _ => {
+            let message = format!("{} is not something to do with a blocked packet", quoted(action));
+            findings.error("unknown-action", at, message, "write `on_block: drop`");
+        }
+    }
+}
+
+fn refuse_quarantine(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
+    let Some(quarantine) = findings.optional(&file.quarantine, root, "quarantine") else {
+        return;
+    };
+    let spot = root.key("quarantine");
+    for (key, at) in spot.keys().filter(|(key, _)| !file::Quarantine::KEYS.contains(key)) {
+        let message = format!("`quarantine.{}` is not yet supported", key.escape_debug());
+        findings.error("not-yet-supported", at, message, "write `quarantine: { enabled: false }`");
+    }
+    if findings.require(&quarantine.enabled, spot, "enabled", "enabled: false") == Some(&true) {
+        let at = spot.key("enabled").span();
+        findings.error(
+            "not-yet-supported",
+            at,
+            "`quarantine` is not yet supported",
+            "write `enabled: false`",
+        );
+    }
+}
+
+/// The closing key: without it the beginning of a policy is often a valid, other policy.
+fn check_end(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
+    const HELP: &str = "write `end: true` as the last line; it shows that the file is complete";
+    let at = root.key("end").span();
+    match file.end {
+        Written::Absent => {
+            findings.error("missing-end", at, "`end: true` is missing, the file may be cut off", HELP);
+            return;
+        }
+        Written::As(true) => {}
+        _ => findings.error("bad-end", at, "`end` takes only `true`", HELP),
+    }
+    if let Some((key, after)) = root.keys().last()
+        && key != "end"
+    {
+        let message = format!("{} stands after `end`", quoted(key));
+        findings.conflict(
+            "end-not-last",
+            after,
+            message,
+            "move `end: true` to the end of the file",
+            (root.key("end").key_span(), "the policy ends here"),
+        );
+    }
+}
