@@ -1,0 +1,43 @@
+//! Builds the kernel programs with the eBPF toolchain this machine has, and hands their object to the crate.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use aya_build::{Package, Toolchain};
+
+fn main() -> Result<()> {
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate lies outside its workspace")?;
+    let package_dir = root.join("policy-ebpf");
+    // The programs contain policy-common as well, which aya-build does not know of.
+    println!("cargo:rerun-if-changed={}", root.join("policy-common/src").display());
+    let package = Package {
+        name: "policy-ebpf",
+        root_dir: package_dir.to_str().context("the path of the workspace is not UTF-8")?,
+        ..Default::default()
+    };
+    aya_build::build_ebpf([package], toolchain()?)
+}
+
+/// A nightly that can build `core` for the BPF target, else the one that Debian ships with it prebuilt.
+fn toolchain() -> Result<Toolchain<'static>> {
+    println!("cargo:rerun-if-env-changed=PATH");
+    let has = |name: &str, file: &str| {
+        sysroot(name).is_some_and(|root| Path::new(&root).join("lib/rustlib").join(file).exists())
+    };
+    if has("nightly", "src/rust/library/core") {
+        return Ok(Toolchain::Nightly);
+    }
+    if has("debian", "bpfel-unknown-none") {
+        return Ok(Toolchain::Custom("debian"));
+    }
+    bail!("no Rust toolchain here can build eBPF programs; `cargo xtask setup` installs one")
+}
+
+fn sysroot(toolchain: &str) -> Option<String> {
+    let output =
+        Command::new("rustup").args(["run", toolchain, "rustc", "--print", "sysroot"]).output().ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| path.trim().to_owned())
+}

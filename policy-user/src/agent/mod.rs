@@ -1,0 +1,119 @@
+//! The agent: puts the policy in force, keeps it so while the network changes, and reads what the kernel reports.
+
+mod enforcement;
+mod log_writer;
+mod pump;
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::attempt::Lexicon;
+use crate::control;
+use crate::datapath::{self, KernelLog};
+use crate::failure::Failure;
+use crate::status::AgentInfo;
+use enforcement::Enforcement;
+pub use log_writer::Format;
+use log_writer::LogWriter;
+
+/// Where the agent finds and keeps things.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub policy: PathBuf,
+    pub bpffs: PathBuf,
+    pub state_dir: PathBuf,
+    pub control: PathBuf,
+    pub format: Format,
+    pub kernel_log: KernelLog,
+}
+
+/// What others ask of the running agent.
+pub enum Request {
+    Status(tokio::sync::oneshot::Sender<Result<crate::status::Status, Failure>>),
+    Reload(tokio::sync::oneshot::Sender<Result<String, Failure>>),
+}
+
+/// A network that is being reconfigured sends many messages; one look behind the last of them is enough.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Runs until `shutdown` completes, and leaves enforcement in force.
+///
+/// Before it returns an error at start, nothing is attached that was not attached before.
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+    mut hangups: mpsc::Receiver<()>,
+) -> Result<(), Failure> {
+    // Everything that can refuse comes before the first change of the kernel.
+    let policy = enforcement::load_policy(&config.policy)?;
+    datapath::check_machine()?;
+    let _lock = lock(&config.state_dir)?;
+    let (requests, mut asked) = mpsc::channel(16);
+    let listener = control::bind(&config.control)?;
+    let lexicon = Arc::new(RwLock::new(Lexicon::new()));
+    let (mut enforcement, mut changes) = Enforcement::start(&config, policy, Arc::clone(&lexicon)).await?;
+    let writer = LogWriter::start(config.format, enforcement.log_file());
+    let pump = pump::start(enforcement.events()?, Arc::clone(&lexicon), writer.clone());
+    let control = tokio::spawn(control::serve(listener, requests));
+    let info =
+        AgentInfo { pid: std::process::id(), version: env!("CARGO_PKG_VERSION"), since: Timestamp::now() };
+    writer.announce(enforcement.in_force());
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        log::debug!("no service manager to tell: {error}");
+    }
+
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(()) = hangups.recv() => {
+                if let Err(error) = enforcement.reload(&writer).await {
+                    log::error!("{error}; the policy before stays in force");
+                }
+            }
+            Some(request) = asked.recv() => match request {
+                Request::Status(answer) => drop(answer.send(enforcement.status(&info))),
+                Request::Reload(answer) => drop(answer.send(enforcement.reload(&writer).await)),
+            },
+            Some(()) = changes.next() => {
+                tokio::time::sleep(SETTLE).await;
+                changes.skip_pending();
+                enforcement.follow_network().await;
+            }
+        }
+    }
+    control.abort();
+    let _ = fs::remove_file(&config.control);
+    pump.stop().await;
+    log::info!("stopped; the policy stays in force (`smtpfence detach` ends it)");
+    Ok(())
+}
+
+/// Keeps a second agent out for as long as the file is open; the kernel drops the lock of a dead one.
+fn lock(state_dir: &Path) -> Result<File, Failure> {
+    fs::create_dir_all(state_dir).map_err(|error| Failure::io("create", state_dir, &error))?;
+    let path = state_dir.join("lock");
+    let failed = |error: std::io::Error| Failure::io("lock", &path, &error);
+    let file =
+        File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {
+            fs::write(&path, format!("{}\n", std::process::id())).map_err(failed)?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let pid = fs::read_to_string(&path).unwrap_or_default();
+            Err(Failure::CouldNotRun(format!(
+                "another agent (process {}) already runs with {}; stop it first, enforcement goes on meanwhile",
+                pid.trim(),
+                state_dir.display()
+            )))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}

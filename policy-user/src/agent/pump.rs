@@ -1,0 +1,68 @@
+//! From the kernel's ring buffer to the log.
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use policy_common::abi::Event;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::enforcement::now;
+use super::log_writer::LogWriter;
+use crate::attempt::{Attempt, Lexicon};
+use crate::datapath::EventStream;
+
+/// How long a stopping agent waits for a log that takes nothing; what is still in the ring waits for the next agent.
+const LAST_WRITE: Duration = Duration::from_secs(2);
+
+/// The running task.
+pub struct Pump {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// Starts moving events.
+pub fn start(mut events: EventStream, lexicon: Arc<RwLock<Lexicon>>, writer: LogWriter) -> Pump {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let task = tokio::spawn(async move {
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = stopped.cancelled() => break,
+                result = events.next_batch(&mut batch) => if let Err(error) = result {
+                    log::error!("the ring buffer of events can't be read: {error}; counters go on");
+                    return;
+                },
+            }
+            write(&mut batch, &lexicon, &writer).await;
+        }
+        events.drain(&mut batch);
+        write(&mut batch, &lexicon, &writer).await;
+        writer.flush().await;
+    });
+    Pump { stop, task }
+}
+
+impl Pump {
+    /// Writes what is in the ring now and ends.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(LAST_WRITE, self.task).await.is_err() {
+            log::error!("the log takes nothing: the last attempts are only in the counters");
+        }
+    }
+}
+
+async fn write(batch: &mut Vec<Event>, lexicon: &RwLock<Lexicon>, writer: &LogWriter) {
+    if batch.is_empty() {
+        return;
+    }
+    let attempts: Vec<Attempt> = {
+        let Ok(lexicon) = lexicon.read() else { return };
+        let now = now();
+        batch.drain(..).map(|event| lexicon.attempt(&event, now)).collect()
+    };
+    writer.write(&attempts).await;
+}

@@ -1,0 +1,104 @@
+//! The command line: one file a verb, each parses, calls the library and prints.
+
+pub mod check;
+mod detach;
+mod reload;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::failure::Failure;
+
+#[derive(Parser)]
+#[command(
+    name = "smtpfence",
+    version,
+    about = "Keeps everybody but the designated mail servers off outbound port 25, and tells who tried.",
+    after_help = "Exit codes: 0 fine, 1 the input was rejected, 2 could not run."
+)]
+struct Cli {
+    /// Tell more on standard error; twice for debugging.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Put a policy in force, and log blocked attempts until told to stop; enforcement outlives this process.
+    Run(run::Args),
+    /// Judge a policy file without touching the machine.
+    Check(check::Args),
+    /// Show what is in force, where, and what it has counted; works without an agent too.
+    Status(status::Args),
+    /// Make the running agent read its policy file again; on any error the policy before stays.
+    Reload(reload::Args),
+    /// End enforcement: remove every program from every interface.
+    Detach(detach::Args),
+}
+
+/// Where the agent's things are; packages and tests move them.
+#[derive(Args, Clone, Debug)]
+struct Places {
+    /// BPF file system that keeps enforcement alive.
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
+    bpffs: PathBuf,
+    /// Directory of what must outlive a restart.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/smtpfence")]
+    state_dir: PathBuf,
+    /// Unix socket of the agent.
+    #[arg(long, value_name = "SOCKET", default_value = "/run/smtpfence/agent.sock")]
+    control: PathBuf,
+}
+
+/// How a listing is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    Human,
+    Json,
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match cli.verbose {
+        0 => log::LevelFilter::Info,
+        1 => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    };
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Warn)
+        // Our own modules and the kernel programs, which aya-log names by their crate.
+        .filter_module("policy_user", level)
+        .filter_module("policy_ebpf", log::LevelFilter::Trace)
+        .parse_default_env()
+        .init();
+    match cli.verb {
+        Verb::Run(args) => finish(run::run(args)),
+        Verb::Check(args) => check::run(&args),
+        Verb::Status(args) => finish(status::run(&args)),
+        Verb::Reload(args) => finish(reload::run(&args)),
+        Verb::Detach(args) => finish(detach::run(&args)),
+    }
+}
+
+fn finish(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Runs a future that needs nothing but one thread.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::CouldNotRun(format!("can't start the runtime: {error}")))?
+        .block_on(future)
+}

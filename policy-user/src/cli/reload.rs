@@ -1,0 +1,25 @@
+//! `smtpfence reload`: the agent reads its policy file again.
+
+use std::path::PathBuf;
+
+use crate::control;
+use crate::failure::Failure;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Unix socket of the agent.
+    #[arg(long, value_name = "SOCKET", default_value = "/run/smtpfence/agent.sock")]
+    control: PathBuf,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let answer = super::block_on(control::request(&args.control, hyper::Method::POST, "/v1/reload"))?;
+    let Some(answer) = answer else {
+        return Err(Failure::CouldNotRun(format!(
+            "no agent answers on {}: start one with `smtpfence run`, it reads the policy when it starts",
+            args.control.display()
+        )));
+    };
+    println!("{}", answer["result"].as_str().unwrap_or("reloaded"));
+    Ok(())
+}

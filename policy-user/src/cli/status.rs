@@ -1,0 +1,122 @@
+//! `smtpfence status`: what is in force and what it has counted.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{OutputFormat, Places};
+use crate::control;
+use crate::failure::Failure;
+use crate::status::Status;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    places: Places,
+    #[arg(long, value_enum, default_value = "human")]
+    format: OutputFormat,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let status = super::block_on(control::request(&args.places.control, hyper::Method::GET, "/v1/status"))?;
+    let status = match status {
+        Some(status) => status,
+        None => {
+            let status = Status::without_agent(&args.places.bpffs, &args.places.state_dir)?;
+            serde_json::to_value(status)
+                .map_err(|error| Failure::CouldNotRun(format!("the status is not JSON: {error}")))?
+        }
+    };
+    match args.format {
+        OutputFormat::Json => println!("{status:#}"),
+        OutputFormat::Human => print(&status),
+    }
+    Ok(())
+}
+
+fn print(status: &Value) {
+    match &status["agent"] {
+        Value::Null => println!("agent       not running; the kernel goes on enforcing what is listed here"),
+        agent => println!(
+            "agent       process {}, version {}, since {}",
+            agent["pid"],
+            text(&agent["version"]),
+            ago(&agent["since"])
+        ),
+    }
+    let policy = &status["in_force"];
+    if policy.is_null() {
+        println!("policy      unknown: the state directory does not tell");
+    } else {
+        println!(
+            "policy      {}, revision {}, mode {}, since {}",
+            text(&policy["policy"]),
+            text(&policy["revision"]),
+            text(&policy["mode"]),
+            ago(&policy["since"])
+        );
+        println!("file        {}", text(&policy["file"]));
+    }
+    if let Some(error) = status["reload_error"].as_str() {
+        println!("reload      REFUSED, the policy above stays: {error}");
+    }
+    print_coverage(status);
+    print_counters(status);
+}
+
+fn print_coverage(status: &Value) {
+    let coverage = status["coverage"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if coverage.is_empty() {
+        println!("interfaces  NONE is covered");
+    }
+    for (row, place) in coverage.iter().enumerate() {
+        let told = match place["position"].as_str() {
+            Some("first") => "covered",
+            Some("behind") => "NOT SAFE: another program stands in front of ours and can let packets out",
+            Some("missing") => "NOT COVERED: our program is not on it",
+            _ => "covered, as far as can be told without more rights",
+        };
+        let label = if row == 0 { "interfaces" } else { "" };
+        println!("{label:<10}  {:<15} {:<5} {told}", text(&place["interface"]), text(&place["hook"]));
+    }
+}
+
+fn print_counters(status: &Value) {
+    let counters = status["counters"].as_array().map(Vec::as_slice).unwrap_or_default();
+    println!();
+    println!("{:<24}  {:>12}  {:>12}  {:>12}", "reason", "attempts", "packets", "would block");
+    for count in counters {
+        let denies = count["denies"].as_bool().unwrap_or(false);
+        let attempts = if denies { count["attempts"].to_string() } else { "passed".to_owned() };
+        println!(
+            "{:<24}  {attempts:>12}  {:>12}  {:>12}",
+            text(&count["reason"]),
+            count["packets"].to_string(),
+            count["would_block_packets"].to_string()
+        );
+    }
+    if counters.is_empty() {
+        println!("nothing counted yet");
+    }
+    println!("lost events: {}", status["lost_events"]);
+}
+
+/// A string of the agent, made harmless for a terminal: interface names are anybody's.
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("?").escape_debug().to_string()
+}
+
+/// Absolute local time and how long ago it was.
+fn ago(value: &Value) -> String {
+    let Some(time) = value.as_str().and_then(|time| time.parse::<Timestamp>().ok()) else {
+        return "?".to_owned();
+    };
+    let seconds = Timestamp::now().duration_since(time).as_secs().max(0);
+    let (amount, unit) = match seconds {
+        0..=119 => (seconds, "s"),
+        120..=7199 => (seconds / 60, "min"),
+        7200..=172_799 => (seconds / 3600, "h"),
+        _ => (seconds / 86_400, "days"),
+    };
+    let zoned = time.to_zoned_datetime(jiff::tz::TimeZone::system());
+    format!("{} ({amount} {unit} ago)", zoned.strftime("%Y-%m-%d %H:%M:%S %Z"))
+}

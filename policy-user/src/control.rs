@@ -1,0 +1,117 @@
+//! The control socket: HTTP and JSON over a unix socket, so that `curl --unix-socket` works as well as our own verbs.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::agent::Request;
+use crate::failure::Failure;
+
+/// Takes the socket's place, also from an agent that died without removing it.
+pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(|error| Failure::io("create", dir, &error))?;
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(Failure::CouldNotRun(format!(
+            "another agent answers on {}; stop it first, enforcement goes on meanwhile",
+            path.display()
+        )));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Failure::io("replace", path, &error));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(|error| Failure::io("bind", path, &error))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
+        .map_err(|error| Failure::io("set the mode of", path, &error))?;
+    Ok(listener)
+}
+
+/// Answers until it is aborted.
+pub async fn serve(listener: UnixListener, agent: mpsc::Sender<Request>) {
+    let router =
+        Router::new().route("/v1/status", get(status)).route("/v1/reload", post(reload)).with_state(agent);
+    if let Err(error) = axum::serve(listener, router).await {
+        log::error!("the control socket has failed: {error}");
+    }
+}
+
+async fn status(State(agent): State<mpsc::Sender<Request>>) -> Response {
+    match ask(&agent, Request::Status).await {
+        Ok(status) => Json(status).into_response(),
+        Err(failure) => failure.into_response(),
+    }
+}
+
+async fn reload(State(agent): State<mpsc::Sender<Request>>) -> Response {
+    match ask(&agent, Request::Reload).await {
+        Ok(told) => Json(serde_json::json!({ "result": told })).into_response(),
+        Err(failure) => failure.into_response(),
+    }
+}
+
+async fn ask<T>(
+    agent: &mpsc::Sender<Request>,
+    request: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> Request,
+) -> Result<T, Failure> {
+    let stopping = || Failure::CouldNotRun("the agent is stopping".to_owned());
+    let (answer, wait) = oneshot::channel();
+    agent.send(request(answer)).await.map_err(|_| stopping())?;
+    wait.await.map_err(|_| stopping())?
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let code = match self {
+            Self::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::CouldNotRun(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (code, Json(serde_json::json!({ "error": self.to_string() }))).into_response()
+    }
+}
+
+/// Sends one request to the agent behind `socket`; `None` where no agent answers there.
+pub async fn request(
+    socket: &Path,
+    method: hyper::Method,
+    path: &str,
+) -> Result<Option<serde_json::Value>, Failure> {
+    let Ok(stream) = UnixStream::connect(socket).await else { return Ok(None) };
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::CouldNotRun(format!("the agent on {} does not answer: {error}", socket.display()))
+    };
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+    tokio::spawn(connection);
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "smtpfence")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| failed(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
+    let code = response.status();
+    let body = response.into_body().collect().await.map_err(|error| failed(&error))?.to_bytes();
+    let value: serde_json::Value = serde_json::from_slice(&body).map_err(|error| failed(&error))?;
+    let why = || value["error"].as_str().unwrap_or("it gave no reason").to_owned();
+    match code {
+        StatusCode::OK => Ok(Some(value)),
+        StatusCode::UNPROCESSABLE_ENTITY => Err(Failure::Rejected(why())),
+        _ => Err(Failure::CouldNotRun(why())),
+    }
+}

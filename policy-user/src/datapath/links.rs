@@ -1,0 +1,220 @@
+//! Attaching: pinned TCX links that outlive the agent, adopted and swapped so that no packet meets an empty hook.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, loaded_programs};
+use aya::sys::SyscallError;
+use serde::{Deserialize, Serialize};
+
+use super::error::DatapathError;
+use super::generation::Generation;
+use super::pins::Pins;
+use crate::netlink::Interface;
+
+/// Which of our programs a link carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hook {
+    /// Ingress of an inside interface.
+    Door,
+    /// Egress of an outside interface.
+    Guard,
+}
+
+impl Hook {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Door => "door",
+            Self::Guard => "guard",
+        }
+    }
+
+    const fn direction(self) -> TcAttachType {
+        match self {
+            Self::Door => TcAttachType::Ingress,
+            Self::Guard => TcAttachType::Egress,
+        }
+    }
+}
+
+/// One interface that carries our program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    pub interface: String,
+    pub ifindex: u32,
+    pub hook: Hook,
+}
+
+/// An inside interface and which of the policy's settings apply to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    pub interface: Interface,
+    /// Index into the settings table.
+    pub settings: u32,
+}
+
+/// Puts `generation` in force on exactly these interfaces; afterwards the one before is gone.
+///
+/// A link that is pinned already gets the new program in place of the old one, atomically for each packet. If an
+/// interface can't be covered, links made by this call are taken back and the error is returned.
+pub fn attach(
+    pins: &Pins,
+    generation: &mut Generation,
+    inside: &[Inside],
+    outside: &[Interface],
+) -> Result<Vec<Coverage>, DatapathError> {
+    // The guard asks this list, so it must be complete before the guard runs.
+    generation.set_doors(inside)?;
+    let doors = inside.iter().map(|inside| (Hook::Door, &inside.interface));
+    let guards = outside.iter().map(|interface| (Hook::Guard, interface));
+    let mut made = Vec::new();
+    let mut covered = Vec::new();
+    let mut wanted = Vec::new();
+    for (hook, interface) in doors.chain(guards) {
+        let pin = pin_path(pins, hook, interface.index);
+        let program = interface
+            .link
+            .ok_or_else(|| DatapathError::UnsupportedLink { interface: interface.name.clone() })
+            .and_then(|link| generation.classifier(hook, link));
+        match program.and_then(|program| cover(program, hook, interface, &pin)) {
+            Ok(new) => made.extend(new.then(|| pin.clone())),
+            Err(error) => {
+                made.iter().for_each(|pin| drop(fs::remove_file(pin)));
+                return Err(error);
+            }
+        }
+        wanted.push(pin);
+        covered.push(Coverage { interface: interface.name.clone(), ifindex: interface.index, hook });
+    }
+    for pin in pinned(pins)?.into_iter().filter(|pin| !wanted.contains(pin)) {
+        remove(&pin)?;
+    }
+    Ok(covered)
+}
+
+/// Ends enforcement: removes every pin of every version, and waits until the kernel has let go of the hooks. Tells whether
+/// there was anything to remove.
+pub fn detach(bpffs: &Path) -> Result<bool, DatapathError> {
+    let pins = Pins::at(bpffs);
+    let found = pins.root().exists();
+    let programs: Vec<u32> = pinned(&pins)?.iter().filter_map(|pin| program_of(pin)).collect();
+    pins.remove()?;
+    // The kernel frees a link from a work queue, milliseconds after its pin is gone (`bpf_link_put`), and its id before
+    // it leaves the hook; the program goes last. A caller that may not list programs can't see it and goes on.
+    let deadline = Instant::now() + LET_GO;
+    while loaded_programs().flatten().any(|program| programs.contains(&program.id()))
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(found)
+}
+
+/// How long the kernel gets to free a link; it takes a few milliseconds.
+const LET_GO: Duration = Duration::from_secs(2);
+
+/// Number of the program that a pinned link carries.
+fn program_of(pin: &Path) -> Option<u32> {
+    let link = PinnedLink::from_pin(pin).ok()?;
+    FdLink::from(link).info().ok().map(|info| info.program_id())
+}
+
+/// Where our program stands among the programs of its hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Position {
+    First,
+    /// Programs in front of ours can let packets out before it sees them.
+    Behind,
+    Missing,
+    /// The kernel did not tell: listing a hook takes rights the caller lacks.
+    Unknown,
+}
+
+/// Looks up the position of our program on an interface.
+pub fn position(pins: &Pins, coverage: &Coverage) -> Position {
+    let Some(ours) = program_of(&pin_path(pins, coverage.hook, coverage.ifindex)) else {
+        return Position::Missing;
+    };
+    let Ok((_, programs)) = SchedClassifier::query_tcx(&coverage.interface, coverage.hook.direction()) else {
+        return Position::Unknown;
+    };
+    match programs.iter().position(|program| program.id() == ours) {
+        Some(0) => Position::First,
+        Some(_) => Position::Behind,
+        None => Position::Missing,
+    }
+}
+
+/// Covers one interface; `true` where that took a new link.
+fn cover(
+    program: &mut SchedClassifier,
+    hook: Hook,
+    interface: &Interface,
+    pin: &Path,
+) -> Result<bool, DatapathError> {
+    let failed =
+        |source| DatapathError::Attach { interface: interface.name.clone(), source: Box::new(source) };
+    if pin.exists() {
+        let link = PinnedLink::from_pin(pin).map_err(|error| pin_error("open", pin, error))?;
+        let link = SchedClassifierLink::try_from(FdLink::from(link))
+            .map_err(|error| pin_error("use", pin, format!("{error}; it is not ours, remove it")))?;
+        match program.attach_to_link(link) {
+            // Taken out of the program's own list, where dropping the generation would count on it.
+            Ok(id) => return program.take_link(id).map(|_| false).map_err(failed),
+            Err(error) if is_dead(&error) => {
+                log::warn!("{}: its link died with an earlier interface of this index", interface.name);
+                remove(pin)?;
+            }
+            // Anything else (no memory, say) leaves the old program in force.
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let id = program.attach_with_options(&interface.name, hook.direction(), options).map_err(failed)?;
+    let link = program.take_link(id).map_err(failed)?;
+    let link = FdLink::try_from(link).map_err(|error| pin_error("make", pin, error))?;
+    link.pin(pin).map_err(|error| pin_error("write", pin, error))?;
+    Ok(true)
+}
+
+/// A link whose interface is gone answers an update with ENOLINK (`tcx_link_update`, net/bpf/tcx.c), while its pin file
+/// stays until somebody removes it.
+fn is_dead(error: &ProgramError) -> bool {
+    match error {
+        ProgramError::SyscallError(SyscallError { io_error, .. }) => {
+            io_error.raw_os_error() == Some(libc::ENOLINK)
+        }
+        _ => false,
+    }
+}
+
+fn pinned(pins: &Pins) -> Result<Vec<PathBuf>, DatapathError> {
+    let dir = pins.links();
+    let failed = |source| DatapathError::Io { doing: "list", path: dir.clone(), source };
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&dir).map_err(failed)? {
+        found.push(entry.map_err(failed)?.path());
+    }
+    Ok(found)
+}
+
+fn remove(pin: &Path) -> Result<(), DatapathError> {
+    fs::remove_file(pin).map_err(|source| DatapathError::Io { doing: "remove", path: pin.to_owned(), source })
+}
+
+/// Index, not name: names may hold characters that a bpffs refuses, and they change.
+fn pin_path(pins: &Pins, hook: Hook, ifindex: u32) -> PathBuf {
+    pins.links().join(format!("{}-{ifindex}", hook.label()))
+}
+
+fn pin_error(doing: &'static str, path: &Path, error: impl std::fmt::Display) -> DatapathError {
+    DatapathError::Pin { doing, path: path.to_owned(), why: error.to_string() }
+}

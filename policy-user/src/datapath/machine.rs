@@ -1,0 +1,72 @@
+//! What the machine must bring: kernel version, rights, and the clock that kernel and agent share.
+
+use std::fs;
+
+use super::error::DatapathError;
+
+/// First kernel with TCX, whose links can be pinned and swapped (commit e420bed02507).
+pub const MINIMUM_KERNEL: (u32, u32) = (6, 6);
+
+/// Numbers of the capabilities that loading and attaching take (`linux/capability.h`).
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_BPF: u32 = 39;
+
+/// Refuses a machine on which enforcement could not work.
+pub fn check_machine() -> Result<(), DatapathError> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    if version(release).is_none_or(|version| version < MINIMUM_KERNEL) {
+        let (major, minor) = MINIMUM_KERNEL;
+        return Err(DatapathError::KernelTooOld {
+            found: release.to_owned(),
+            needed: format!("{major}.{minor}"),
+        });
+    }
+    let capabilities = effective_capabilities().unwrap_or(0);
+    if [CAP_NET_ADMIN, CAP_BPF].iter().any(|cap| capabilities & (1 << cap) == 0) {
+        return Err(DatapathError::NoRights);
+    }
+    Ok(())
+}
+
+/// Nanoseconds of `CLOCK_BOOTTIME`, the clock of `bpf_ktime_get_boot_ns`: no clock step changes it.
+pub fn boot_time() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid timespec for the kernel to write to; CLOCK_BOOTTIME exists since Linux 2.6.39.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// Major and minor number of a release such as `6.18.44-fc-v769`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(['.', '-', '+']).map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+fn effective_capabilities() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_compare_as_numbers() {
+        for (release, supported) in [
+            ("6.18.44-fc-v769", true),
+            ("6.6.0", true),
+            ("6.6-rc1", true),
+            ("6.5.13", false),
+            ("6.1.0-50-amd64", false),
+            ("5.15", false),
+            ("10.0", true),
+            ("garbage", false),
+            ("", false),
+        ] {
+            assert_eq!(version(release).is_some_and(|v| v >= MINIMUM_KERNEL), supported, "{release:?}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The kernel's side as the agent sees it: the only module that names aya.
+//!
+//! What keeps enforcement alive: a pinned link holds its program, the program holds its policy maps, and the pinned state
+//! maps outlive both. The agent holds nothing that enforcement needs.
+
+mod error;
+mod events;
+mod generation;
+mod links;
+mod machine;
+mod pins;
+mod state;
+
+pub use error::DatapathError;
+pub use events::{EventStream, forward_kernel_log};
+pub use generation::{Generation, KernelLog, TestPacket, TestResult};
+pub use links::{Coverage, Hook, Inside, Position, attach, detach, position};
+pub use machine::{MINIMUM_KERNEL, boot_time, check_machine};
+pub use pins::Pins;
+pub use state::{Counters, ReasonCount, State};

@@ -1,0 +1,201 @@
+//! The pinned state maps: adopted only where their shape is the one this version expects, and read for `status`.
+
+use aya::maps::{HashMap, MapData, MapInfo, PerCpuArray};
+use policy_common::abi::counter;
+use policy_common::{Addr, Reason};
+use serde::Serialize;
+
+use super::error::DatapathError;
+use super::pins::Pins;
+
+/// Names of the maps that outlive a generation; everything else belongs to one.
+pub(super) const STATE_MAPS: [&str; 5] = ["ATTEMPTS", "COUNTERS", "EVENTS", "GATEWAY_ADDRS", "QUARANTINE"];
+
+/// Drops pins whose map is of another shape than the programs expect, and says so.
+///
+/// aya 0.14 reopens a pinned map without a look at its shape; a map with shorter keys would then match the wrong hosts.
+pub(super) fn drop_misshapen(pins: &Pins, object: &aya_obj::Object) -> Result<(), DatapathError> {
+    for name in STATE_MAPS {
+        let path = pins.map(name);
+        if !path.exists() {
+            continue;
+        }
+        let expected = object
+            .maps
+            .get(name)
+            .ok_or_else(|| DatapathError::Object(format!("the built-in programs have no map {name}")))?;
+        let expected = Shape {
+            kind: expected.map_type(),
+            key: expected.key_size(),
+            value: expected.value_size(),
+            entries: expected.max_entries(),
+            flags: expected.map_flags(),
+        };
+        let found = Shape::of_pin(&path);
+        if found.as_ref() != Ok(&expected) {
+            let found = found.map_or_else(|why| why, |shape| format!("{shape:?}"));
+            log::warn!(
+                "{} is not the map this version expects ({found}; expected {expected:?}): starting a fresh one",
+                path.display()
+            );
+            std::fs::remove_file(&path).map_err(|source| DatapathError::Io {
+                doing: "remove",
+                path: path.clone(),
+                source,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Shape {
+    kind: u32,
+    key: u32,
+    value: u32,
+    entries: u32,
+    flags: u32,
+}
+
+impl Shape {
+    fn of_pin(path: &std::path::Path) -> Result<Self, String> {
+        let info = MapInfo::from_pin(path).map_err(|error| error.to_string())?;
+        Ok(Self {
+            kind: info.map_type().map_err(|error| error.to_string())? as u32,
+            key: info.key_size(),
+            value: info.value_size(),
+            entries: info.max_entries(),
+            flags: info.map_flags(),
+        })
+    }
+}
+
+/// The pinned state maps, open for reading and for what the agent keeps in them.
+pub struct State {
+    counters: PerCpuArray<MapData, u64>,
+    gateway_addresses: HashMap<MapData, Addr, u8>,
+}
+
+impl State {
+    /// Opens the pins that a generation has made.
+    pub fn open(pins: &Pins) -> Result<Self, DatapathError> {
+        Ok(Self {
+            counters: open(pins, "COUNTERS", |map| PerCpuArray::try_from(aya::maps::Map::PerCpuArray(map)))?,
+            gateway_addresses: open(pins, "GATEWAY_ADDRS", |map| {
+                HashMap::try_from(aya::maps::Map::HashMap(map))
+            })?,
+        })
+    }
+
+    /// Sums every counter over the processors.
+    pub fn counters(&self) -> Result<Counters, DatapathError> {
+        sum(&self.counters)
+    }
+
+    /// Makes the kernel's list of the gateway's own addresses this one: first what is new, then what is gone, so that an
+    /// address that stays is never missing.
+    pub fn set_gateway_addresses(&mut self, addresses: &[Addr]) -> Result<(), DatapathError> {
+        let failed = |doing| {
+            move |source| DatapathError::State { doing, map: "GATEWAY_ADDRS", source: Box::new(source) }
+        };
+        for address in addresses {
+            self.gateway_addresses.insert(address, 1, 0).map_err(failed("write"))?;
+        }
+        let known: Vec<Addr> = self.gateway_addresses.keys().filter_map(Result::ok).collect();
+        for gone in known.iter().filter(|known| !addresses.contains(known)) {
+            self.gateway_addresses.remove(gone).map_err(failed("write"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The counters in a map that is not pinned.
+pub(super) fn counters_of(map: &aya::maps::Map) -> Result<Counters, DatapathError> {
+    let counters = PerCpuArray::try_from(map).map_err(|source| DatapathError::State {
+        doing: "open",
+        map: "COUNTERS",
+        source: Box::new(source),
+    })?;
+    sum(&counters)
+}
+
+fn sum<T: std::borrow::Borrow<MapData>>(counters: &PerCpuArray<T, u64>) -> Result<Counters, DatapathError> {
+    let mut slots = Vec::with_capacity(counter::SLOTS as usize);
+    for slot in 0..counter::SLOTS {
+        let values = counters.get(&slot, 0).map_err(|source| DatapathError::State {
+            doing: "read",
+            map: "COUNTERS",
+            source: Box::new(source),
+        })?;
+        slots.push(values.iter().sum());
+    }
+    Ok(Counters { slots })
+}
+
+pub(super) fn open<M>(
+    pins: &Pins,
+    name: &'static str,
+    typed: impl Fn(MapData) -> Result<M, aya::maps::MapError>,
+) -> Result<M, DatapathError> {
+    let path = pins.map(name);
+    if !path.exists() {
+        return Err(DatapathError::NothingPinned { path: pins.root().to_owned() });
+    }
+    MapData::from_pin(&path).and_then(typed).map_err(|source| DatapathError::State {
+        doing: "open",
+        map: name,
+        source: Box::new(source),
+    })
+}
+
+/// Exact numbers since the state maps were made, over all generations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    slots: Vec<u64>,
+}
+
+/// The counters of one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReasonCount {
+    pub reason: &'static str,
+    pub denies: bool,
+    pub packets: u64,
+    /// 0 for reasons that let packets pass: only denied attempts are folded.
+    pub attempts: u64,
+    /// Packets of `packets` that audit mode let go on.
+    pub would_block_packets: u64,
+}
+
+impl Counters {
+    /// Every reason that has counted something, in the order of their numbers.
+    pub fn by_reason(&self) -> Vec<ReasonCount> {
+        Reason::ALL
+            .into_iter()
+            .map(|reason| ReasonCount {
+                reason: reason.label(),
+                denies: reason.denies(),
+                packets: self.slot(counter::packets(reason)),
+                attempts: self.slot(counter::attempts(reason)),
+                would_block_packets: self.slot(counter::would_block(reason)),
+            })
+            .filter(|count| count.packets != 0)
+            .collect()
+    }
+
+    pub fn packets(&self, reason: Reason) -> u64 {
+        self.slot(counter::packets(reason))
+    }
+
+    pub fn attempts(&self, reason: Reason) -> u64 {
+        self.slot(counter::attempts(reason))
+    }
+
+    /// Attempts without an event, because the ring buffer was full.
+    pub fn lost_events(&self) -> u64 {
+        self.slot(counter::LOST_EVENTS)
+    }
+
+    fn slot(&self, slot: u32) -> u64 {
+        self.slots.get(slot as usize).copied().unwrap_or(0)
+    }
+}

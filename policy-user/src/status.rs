@@ -1,0 +1,106 @@
+//! The state of enforcement: what `status` shows, put together by the agent or, while it is down, from pins and state file.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::datapath::{self, Counters, Coverage, Pins, Position, State};
+use crate::failure::Failure;
+
+/// What is in force, kept in the state directory so that it is known while no agent runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InForce {
+    pub policy: String,
+    pub revision: String,
+    pub mode: String,
+    pub file: PathBuf,
+    pub since: Timestamp,
+    pub interfaces: Vec<Coverage>,
+}
+
+/// The answer to `status`; the field names are a contract.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// The running agent; none while enforcement goes on without one.
+    pub agent: Option<AgentInfo>,
+    pub in_force: Option<InForce>,
+    pub coverage: Vec<CoverageStatus>,
+    pub counters: Vec<datapath::ReasonCount>,
+    pub lost_events: u64,
+    /// Why the newest reload was refused; none after one that was not.
+    pub reload_error: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct AgentInfo {
+    pub pid: u32,
+    pub version: &'static str,
+    pub since: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+pub struct CoverageStatus {
+    #[serde(flatten)]
+    pub coverage: Coverage,
+    pub position: Position,
+}
+
+impl InForce {
+    fn path(state_dir: &Path) -> PathBuf {
+        state_dir.join("in-force.json")
+    }
+
+    /// Replaces the file as a whole, so that a reader or a crash never meets half of it.
+    pub fn save(&self, state_dir: &Path) -> Result<(), Failure> {
+        let path = Self::path(state_dir);
+        let new = path.with_extension("new");
+        let write = || -> std::io::Result<()> {
+            let mut file = fs::File::create(&new)?;
+            serde_json::to_writer_pretty(&mut file, self)?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            fs::rename(&new, &path)
+        };
+        write().map_err(|error| Failure::io("write", &path, &error))
+    }
+
+    /// What the last agent left behind, if it is there and readable.
+    pub fn read(state_dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(Self::path(state_dir)).ok()?).ok()
+    }
+
+    /// Forgets what was in force, after a detach.
+    pub fn forget(state_dir: &Path) {
+        // Nothing to do if it was never there; a leftover would only be shown beside missing pins.
+        let _ = fs::remove_file(Self::path(state_dir));
+    }
+}
+
+impl Status {
+    /// What an agent or a caller without one can tell from the kernel.
+    pub fn new(pins: &Pins, in_force: Option<InForce>, counters: &Counters) -> Self {
+        let interfaces = in_force.as_ref().map(|in_force| in_force.interfaces.clone()).unwrap_or_default();
+        let coverage = interfaces
+            .into_iter()
+            .map(|coverage| CoverageStatus { position: datapath::position(pins, &coverage), coverage })
+            .collect();
+        Self {
+            agent: None,
+            in_force,
+            coverage,
+            counters: counters.by_reason(),
+            lost_events: counters.lost_events(),
+            reload_error: None,
+        }
+    }
+
+    /// The status while no agent answers.
+    pub fn without_agent(bpffs: &Path, state_dir: &Path) -> Result<Self, Failure> {
+        let pins = Pins::at(bpffs);
+        let counters = State::open(&pins)?.counters()?;
+        Ok(Self::new(&pins, InForce::read(state_dir), &counters))
+    }
+}
