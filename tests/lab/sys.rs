@@ -1,0 +1,123 @@
+//! The only unsafe code of the lab: packet sockets, for which no safe wrapper exists.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+
+/// An `AF_PACKET` socket bound to one interface of the caller's network namespace.
+pub(crate) struct PacketSocket(OwnedFd);
+
+/// What the kernel tells about a received frame beside its bytes.
+pub(crate) struct Received {
+    pub length: usize,
+    pub outgoing: bool,
+    /// TPID and TCI of a tag that the kernel had taken out of the frame.
+    pub vlan: Option<(u16, u16)>,
+}
+
+impl PacketSocket {
+    /// Opens a non-blocking socket for all protocols on `ifindex`.
+    pub fn open(ifindex: u32, ignore_outgoing: bool) -> io::Result<Self> {
+        // Protocol 0 receives nothing until bind() names the interface, so no foreign frame slips in before.
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = Self(rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?);
+        socket.set_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 64 << 20)?;
+        socket.set_option(libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+        socket.set_option(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, i32::from(ignore_outgoing))?;
+        socket.bind(ifindex)?;
+        Ok(socket)
+    }
+
+    /// Sends one whole frame.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        rustix::net::send(&self.0, frame, SendFlags::empty())?;
+        Ok(())
+    }
+
+    /// Takes the next frame; `WouldBlock` when there is none.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        let mut control = [0u64; 16];
+        // SAFETY: these are plain C structures for which all zero is a valid value.
+        let (mut from, mut message): (libc::sockaddr_ll, libc::msghdr) =
+            unsafe { (mem::zeroed(), mem::zeroed()) };
+        let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        message.msg_name = (&raw mut from).cast();
+        message.msg_namelen = mem::size_of_val(&from) as u32;
+        message.msg_iov = &raw mut vector;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = mem::size_of_val(&control);
+        // SAFETY: every pointer in `message` leads to a live buffer of the length beside it.
+        let length = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, 0) };
+        let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+        Ok(Received {
+            length,
+            outgoing: from.sll_pkttype == libc::PACKET_OUTGOING,
+            vlan: stripped_tag(&message),
+        })
+    }
+
+    /// Frames the kernel had to drop because this socket was full, since the last call.
+    pub fn lost(&self) -> io::Result<u32> {
+        // SAFETY: a plain C structure for which all zero is a valid value.
+        let mut statistics: libc::tpacket_stats = unsafe { mem::zeroed() };
+        let mut size = mem::size_of_val(&statistics) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `size` bytes into `statistics`, which lives through the call.
+        let status = unsafe {
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                (&raw mut statistics).cast(),
+                &raw mut size,
+            )
+        };
+        check(status)?;
+        Ok(statistics.tp_drops)
+    }
+
+    fn bind(&self, ifindex: u32) -> io::Result<()> {
+        // SAFETY: a plain C structure for which all zero is a valid value.
+        let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        address.sll_ifindex = ifindex as i32;
+        let size = mem::size_of_val(&address) as libc::socklen_t;
+        // SAFETY: `address` lives through the call and `size` is its size.
+        check(unsafe { libc::bind(self.0.as_raw_fd(), (&raw const address).cast(), size) })
+    }
+
+    fn set_option(&self, level: i32, name: i32, value: i32) -> io::Result<()> {
+        let size = mem::size_of_val(&value) as libc::socklen_t;
+        // SAFETY: `value` lives through the call and `size` is its size.
+        check(unsafe { libc::setsockopt(self.0.as_raw_fd(), level, name, (&raw const value).cast(), size) })
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Finds the tag in the auxiliary data of a message that `recvmsg` has just filled.
+fn stripped_tag(message: &libc::msghdr) -> Option<(u16, u16)> {
+    // SAFETY: recvmsg filled the control buffer and its length, which is all that the macro reads.
+    let header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: a non-null header lies inside the control buffer, which is aligned for it.
+    let header_fields = unsafe { header.as_ref() }?;
+    if (header_fields.cmsg_level, header_fields.cmsg_type) != (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
+        return None;
+    }
+    // SAFETY: a PACKET_AUXDATA message carries exactly one `tpacket_auxdata`; it may be unaligned.
+    let auxiliary: libc::tpacket_auxdata =
+        unsafe { libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned() };
+    let valid = auxiliary.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
+    valid.then_some((auxiliary.tp_vlan_tpid, auxiliary.tp_vlan_tci))
+}
+
+fn check(status: i32) -> io::Result<()> {
+    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
