@@ -66,8 +66,8 @@ pub mod counter {
 }
 
 /// Value of the settings table: how denied packets of some clients are treated. Entry 0 is the policy's default, the others
-/// belong to client groups and interfaces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// belong to client groups and interfaces and may leave things to their surroundings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Settings {
     mode: u8,
@@ -77,19 +77,43 @@ pub struct Settings {
 const _: () = assert!(size_of::<Settings>() == 2);
 
 impl Settings {
+    const INHERIT: u8 = 0xff;
+
+    /// Leaves everything to the surroundings.
+    pub const UNSET: Self = Self { mode: Self::INHERIT, action: Self::INHERIT };
+
     /// `mode` is one of [`mode`], `action` one of [`action`].
-    pub const fn new(mode: u8, action: u8) -> Self {
+    pub const fn new(mode: Option<u8>, action: Option<u8>) -> Self {
+        let mode = match mode {
+            Some(mode) => mode,
+            None => Self::INHERIT,
+        };
+        let action = match action {
+            Some(action) => action,
+            None => Self::INHERIT,
+        };
         Self { mode, action }
     }
 
+    /// These settings, completed by those around them.
     #[inline(always)]
-    pub const fn mode(&self) -> u8 {
-        self.mode
+    pub const fn within(self, outer: Self) -> Self {
+        Self {
+            mode: if self.mode == Self::INHERIT { outer.mode } else { self.mode },
+            action: if self.action == Self::INHERIT { outer.action } else { self.action },
+        }
     }
 
+    /// Whether denied packets go on. Nothing but a clear "audit" opens the gate.
     #[inline(always)]
-    pub const fn action(&self) -> u8 {
-        self.action
+    pub const fn is_audit(&self) -> bool {
+        self.mode == mode::AUDIT
+    }
+
+    /// Whether denied packets are answered.
+    #[inline(always)]
+    pub const fn is_reject(&self) -> bool {
+        self.action == action::REJECT
     }
 }
 

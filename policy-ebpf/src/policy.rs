@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::maps::lpm_trie::Key;
-use policy_common::abi::{MAX_BLOCKED_PORTS, MailServer, Net, Permit, ScopeKey, Settings};
+use policy_common::abi::{MailServer, Net, Permit, ScopeKey, Settings};
 use policy_common::decide::Origin;
 use policy_common::{Addr, PolicyView};
 
@@ -15,12 +15,9 @@ impl PolicyView for Maps {
     #[inline(always)]
     fn is_blocked(&self, port: u16) -> bool {
         let blocked = BLOCKED_PORTS.load();
-        let mut found = false;
-        for slot in 0..MAX_BLOCKED_PORTS {
-            // 0 is an unused slot; port 0 itself can't be blocked, the agent refuses it.
-            found |= blocked[slot] == port && port != 0;
-        }
-        found
+        // 0 is an unused slot; port 0 itself can't be blocked, the agent refuses it. No early end: eight comparisons with
+        // constants need no branch.
+        blocked.iter().fold(false, |found, slot| found | (*slot == port)) && port != 0
     }
 
     #[inline(always)]
@@ -60,13 +57,25 @@ impl Maps {
     /// How a denied packet is treated: as its client's group says, else as its interface says, else as the policy says.
     #[inline(always)]
     pub fn settings(src: &Addr, ifindex: u32) -> Settings {
-        let group = Maps.net(src).unwrap_or_default().group();
-        let index = match group {
-            // SAFETY: the value is one aligned u32, which the agent replaces as a whole.
-            0 => unsafe { DOORS.get(ifindex) }.copied().unwrap_or(0),
-            group => u32::from(group),
-        };
-        SETTINGS.get(index).copied().unwrap_or_default()
+        let group = Self::setting(Maps.net(src).unwrap_or_default().group().into());
+        // SAFETY: the value is one aligned u32, which the agent replaces as a whole.
+        let interface = Self::setting(unsafe { DOORS.get(ifindex) }.copied().unwrap_or(0));
+        group.within(interface).within(Self::default_settings())
+    }
+
+    /// What the policy says where neither group nor interface do.
+    #[inline(always)]
+    pub fn default_settings() -> Settings {
+        SETTINGS.get(0).copied().unwrap_or(Settings::UNSET)
+    }
+
+    /// Entry 0 is the default, which comes last anyway.
+    #[inline(always)]
+    fn setting(index: u32) -> Settings {
+        match index {
+            0 => Settings::UNSET,
+            index => SETTINGS.get(index).copied().unwrap_or(Settings::UNSET),
+        }
     }
 
     /// Whether packets that came in through this interface have passed a door; index 0 is the gateway itself.

@@ -75,7 +75,7 @@ fn is_new(key: &AttemptKey) -> bool {
     // Where two processors see the first packet at once, BPF_NOEXIST lets only one of them report it. Any other failure
     // (no memory) must report rather than hide.
     const EEXIST: i32 = -17;
-    ATTEMPTS.insert(key, &1, BPF_NOEXIST.into()) != Err(EEXIST)
+    ATTEMPTS.insert(key, 1, BPF_NOEXIST.into()) != Err(EEXIST)
 }
 
 #[inline(always)]

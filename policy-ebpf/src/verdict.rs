@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::tcx_action_base::{TCX_DROP, TCX_NEXT};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
-use policy_common::abi::{Macs, action, mode, verdict};
+use policy_common::abi::{Macs, verdict};
 use policy_common::decide::{Arrival, decide_at_guard};
 use policy_common::{Decision, Flow, LinkType, Payload, Reason, decide, parse};
 
@@ -61,10 +61,12 @@ fn judge_at_door(ctx: &TcContext, skb: &Skb, flow: &Flow, decision: &Decision) -
     }
     note_odd_framing(ctx, skb, flow);
     let settings = Maps::settings(&flow.src, skb.ifindex());
-    let (action, verdict) = match (settings.mode(), settings.action()) {
-        (mode::AUDIT, _) => (Action::Pass, verdict::WOULD_BLOCK),
-        (_, action::REJECT) => (Action::Reject, verdict::REJECT),
-        _ => (Action::Drop, verdict::DROP),
+    let (action, verdict) = if settings.is_audit() {
+        (Action::Pass, verdict::WOULD_BLOCK)
+    } else if settings.is_reject() {
+        (Action::Reject, verdict::REJECT)
+    } else {
+        (Action::Drop, verdict::DROP)
     };
     let denial = Denial { decision: *decision, verdict, ifindex: skb.ifindex(), macs: skb.macs() };
     report::denied(ctx, skb, flow, &denial);
@@ -80,9 +82,11 @@ fn judge_at_guard(ctx: &TcContext, skb: &Skb, flow: &Flow, decision: &Decision) 
         report::passed(decision);
         return Action::Pass;
     }
-    let (action, verdict) = match Maps::settings(&flow.src, 0).mode() {
-        mode::AUDIT => (Action::Pass, verdict::WOULD_BLOCK),
-        _ => (Action::Drop, verdict::DROP),
+    // The client is not known any more, so only the policy's default applies; there is nobody an answer could go to.
+    let (action, verdict) = if Maps::default_settings().is_audit() {
+        (Action::Pass, verdict::WOULD_BLOCK)
+    } else {
+        (Action::Drop, verdict::DROP)
     };
     // The frame is the gateway's own by now: its MACs tell nothing, the interface it came in through does.
     let ifindex = match skb.ingress_ifindex() {

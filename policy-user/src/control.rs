@@ -2,22 +2,25 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use axum::extract::State;
+use axum::extract::{self, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::agent::Request;
+use crate::agent::{QuarantineRequest, Quarantined, Request};
 use crate::failure::Failure;
+use crate::status::Status;
 
 /// Takes the socket's place, also from an agent that died without removing it.
 pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
@@ -44,25 +47,40 @@ pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
 
 /// Answers until it is aborted.
 pub async fn serve(listener: UnixListener, agent: mpsc::Sender<Request>) {
-    let router =
-        Router::new().route("/v1/status", get(status)).route("/v1/reload", post(reload)).with_state(agent);
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/reload", post(reload))
+        .route("/v1/quarantine", post(quarantine))
+        .route("/v1/release/{host}", post(release))
+        .with_state(agent);
     if let Err(error) = axum::serve(listener, router).await {
         log::error!("the control socket has failed: {error}");
     }
 }
 
-async fn status(State(agent): State<mpsc::Sender<Request>>) -> Response {
-    match ask(&agent, Request::Status).await {
-        Ok(status) => Json(status).into_response(),
-        Err(failure) => failure.into_response(),
-    }
+type Agent = State<mpsc::Sender<Request>>;
+
+async fn status(State(agent): Agent) -> Result<Json<Status>, Failure> {
+    ask(&agent, Request::Status).await.map(Json)
 }
 
-async fn reload(State(agent): State<mpsc::Sender<Request>>) -> Response {
-    match ask(&agent, Request::Reload).await {
-        Ok(told) => Json(serde_json::json!({ "result": told })).into_response(),
-        Err(failure) => failure.into_response(),
-    }
+async fn reload(State(agent): Agent) -> Result<Json<Value>, Failure> {
+    ask(&agent, Request::Reload).await.map(|told| Json(json!({ "result": told })))
+}
+
+async fn quarantine(
+    State(agent): Agent,
+    Json(request): Json<QuarantineRequest>,
+) -> Result<Json<Quarantined>, Failure> {
+    ask(&agent, |answer| Request::Quarantine(request, answer)).await.map(Json)
+}
+
+async fn release(
+    State(agent): Agent,
+    extract::Path(host): extract::Path<IpAddr>,
+) -> Result<Json<Value>, Failure> {
+    let released = ask(&agent, |answer| Request::Release(host, answer)).await?;
+    Ok(Json(json!({ "host": host, "released": released })))
 }
 
 async fn ask<T>(
@@ -81,7 +99,7 @@ impl IntoResponse for Failure {
             Self::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::CouldNotRun(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (code, Json(serde_json::json!({ "error": self.to_string() }))).into_response()
+        (code, Json(json!({ "error": self.to_string() }))).into_response()
     }
 }
 
@@ -90,7 +108,8 @@ pub async fn request(
     socket: &Path,
     method: hyper::Method,
     path: &str,
-) -> Result<Option<serde_json::Value>, Failure> {
+    body: Option<&Value>,
+) -> Result<Option<Value>, Failure> {
     let Ok(stream) = UnixStream::connect(socket).await else { return Ok(None) };
     let failed = |error: &dyn std::fmt::Display| {
         Failure::CouldNotRun(format!("the agent on {} does not answer: {error}", socket.display()))
@@ -102,12 +121,13 @@ pub async fn request(
         .method(method)
         .uri(path)
         .header("host", "smtpfence")
-        .body(Empty::<Bytes>::new())
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default())))
         .map_err(|error| failed(&error))?;
     let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
     let code = response.status();
     let body = response.into_body().collect().await.map_err(|error| failed(&error))?.to_bytes();
-    let value: serde_json::Value = serde_json::from_slice(&body).map_err(|error| failed(&error))?;
+    let value: Value = serde_json::from_slice(&body).map_err(|error| failed(&error))?;
     let why = || value["error"].as_str().unwrap_or("it gave no reason").to_owned();
     match code {
         StatusCode::OK => Ok(Some(value)),

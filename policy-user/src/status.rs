@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::agent::Quarantined;
 use crate::datapath::{self, Counters, Coverage, Pins, Position, State};
 use crate::failure::Failure;
 
@@ -30,6 +31,8 @@ pub struct Status {
     pub coverage: Vec<CoverageStatus>,
     pub counters: Vec<datapath::ReasonCount>,
     pub lost_events: u64,
+    /// Clients in quarantine; none is told while no agent runs.
+    pub quarantine: Vec<Quarantined>,
     /// Why the newest reload was refused; none after one that was not.
     pub reload_error: Option<String>,
 }
@@ -53,18 +56,8 @@ impl InForce {
         state_dir.join("in-force.json")
     }
 
-    /// Replaces the file as a whole, so that a reader or a crash never meets half of it.
     pub fn save(&self, state_dir: &Path) -> Result<(), Failure> {
-        let path = Self::path(state_dir);
-        let new = path.with_extension("new");
-        let write = || -> std::io::Result<()> {
-            let mut file = fs::File::create(&new)?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            fs::rename(&new, &path)
-        };
-        write().map_err(|error| Failure::io("write", &path, &error))
+        save_json(&Self::path(state_dir), self)
     }
 
     /// What the last agent left behind, if it is there and readable.
@@ -77,6 +70,19 @@ impl InForce {
         // Nothing to do if it was never there; a leftover would only be shown beside missing pins.
         let _ = fs::remove_file(Self::path(state_dir));
     }
+}
+
+/// Replaces a file as a whole, so that a reader or a crash never meets half of it.
+pub fn save_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
+    let new = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::File::create(&new)?;
+        serde_json::to_writer_pretty(&mut file, value)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().map_err(|error| Failure::io("write", path, &error))
 }
 
 impl Status {
@@ -93,6 +99,7 @@ impl Status {
             coverage,
             counters: counters.by_reason(),
             lost_events: counters.lost_events(),
+            quarantine: Vec::new(),
             reload_error: None,
         }
     }

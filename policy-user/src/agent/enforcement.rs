@@ -2,6 +2,7 @@
 //! network changes.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -10,11 +11,12 @@ use policy_common::Addr;
 
 use super::Config;
 use super::log_writer::LogWriter;
+use super::quarantine::{Quarantine, QuarantineRequest, Quarantined};
 use crate::attempt::Lexicon;
-use crate::datapath::{self, EventStream, Generation, Inside, KernelLog, Pins, State};
+use crate::datapath::{self, Coverage, EventStream, Generation, Inside, KernelLog, Pins, Position, State};
 use crate::failure::Failure;
 use crate::netlink::{Changes, Interface, Netlink};
-use crate::policy::compile::{Instant, Tables, compile};
+use crate::policy::compile::{Instant, Tables, compile, inside_settings};
 use crate::policy::{self, InterfaceGlob, LoadedPolicy, Policy};
 use crate::status::{AgentInfo, InForce, Status};
 
@@ -30,6 +32,7 @@ pub struct Enforcement {
     outside: Vec<Interface>,
     in_force: InForce,
     lexicon: Arc<RwLock<Lexicon>>,
+    quarantine: Quarantine,
     reload_error: Option<String>,
 }
 
@@ -63,6 +66,8 @@ impl Enforcement {
         let mut state = State::open(&pins)?;
         // Before the programs run: otherwise mail to the gateway itself would be dropped for an instant.
         state.set_gateway_addresses(&own_addresses(&netlink).await?)?;
+        let mut quarantine = Quarantine::read(&config.state_dir);
+        quarantine.put_in_force(&mut state, now())?;
         teach(&lexicon, &policy, &tables, &all);
         forward_kernel_log(&mut generation, config.kernel_log)?;
         let coverage = datapath::attach(&pins, &mut generation, &inside, &outside)?;
@@ -78,6 +83,7 @@ impl Enforcement {
             outside,
             in_force,
             lexicon,
+            quarantine,
             reload_error: None,
         };
         enforcement.remember();
@@ -96,6 +102,19 @@ impl Enforcement {
 
     async fn swap_policy(&mut self) -> Result<String, Failure> {
         let policy = load_policy(&self.config.policy)?;
+        let before = self.in_force.revision.clone();
+        self.swap_in(policy).await?;
+        self.reload_error = None;
+        let told = format!(
+            "policy {} is in force: revision {} in place of {before}",
+            self.in_force.policy, self.in_force.revision
+        );
+        log::info!("{told}");
+        Ok(told)
+    }
+
+    /// Loads a generation for `policy` and swaps it into every hook; on any error the one before goes on.
+    async fn swap_in(&mut self, policy: LoadedPolicy) -> Result<(), Failure> {
         let all = self.netlink.interfaces().await?;
         let (inside, outside) = named_interfaces(&policy.policy, &all)?;
         let tables = lay_out(&policy, &all)?;
@@ -103,18 +122,30 @@ impl Enforcement {
         teach(&self.lexicon, &policy, &tables, &all);
         forward_kernel_log(&mut generation, self.config.kernel_log)?;
         let coverage = datapath::attach(&self.pins, &mut generation, &inside, &outside)?;
-        let before = std::mem::replace(&mut self.in_force, describe(&policy, coverage));
+        self.in_force = describe(&policy, coverage);
         self.generation = generation;
         self.policy = policy;
         (self.inside, self.outside) = (inside, outside);
-        self.reload_error = None;
         self.remember();
-        let told = format!(
-            "policy {} is in force: revision {} in place of {}",
-            self.in_force.policy, self.in_force.revision, before.revision
+        Ok(())
+    }
+
+    /// Looks whether our programs still stand first at every hook, and puts them there again where they don't: a program
+    /// in front of ours can let packets out before ours sees them.
+    pub async fn watch_hooks(&mut self) {
+        let lost = |coverage: &&Coverage| {
+            matches!(datapath::position(&self.pins, coverage), Position::Behind | Position::Missing)
+        };
+        let Some(place) = self.in_force.interfaces.iter().find(lost).cloned() else { return };
+        log::error!(
+            "ALARM: another program stands in front of ours on {} ({:?}), or ours is gone: putting ours first again",
+            place.interface,
+            place.hook
         );
-        log::info!("{told}");
-        Ok(told)
+        // The kernel refuses to attach one program twice, so it takes a generation of its own.
+        if let Err(error) = self.swap_in(self.policy.clone()).await {
+            log::error!("ALARM: {} is not safe: {error}", place.interface);
+        }
     }
 
     /// Covers interfaces that have appeared and keeps the list of the gateway's own addresses true.
@@ -150,9 +181,20 @@ impl Enforcement {
         Ok(())
     }
 
-    pub fn status(&self, agent: &AgentInfo) -> Result<Status, Failure> {
+    /// Puts a client into quarantine.
+    pub fn quarantine(&mut self, request: QuarantineRequest) -> Result<Quarantined, Failure> {
+        self.quarantine.add(request, &self.policy.policy, &mut self.state, now())
+    }
+
+    /// Lets a client out of quarantine; tells whether it was in it.
+    pub fn release(&mut self, host: IpAddr) -> Result<bool, Failure> {
+        self.quarantine.release(host, &mut self.state, now())
+    }
+
+    pub fn status(&mut self, agent: &AgentInfo) -> Result<Status, Failure> {
         let mut status = Status::new(&self.pins, Some(self.in_force.clone()), &self.state.counters()?);
         status.agent = Some(agent.clone());
+        status.quarantine = self.quarantine.list(Timestamp::now());
         status.reload_error = self.reload_error.clone();
         Ok(status)
     }
@@ -179,8 +221,9 @@ impl Enforcement {
 
 /// The inside and outside interfaces that exist; those that the policy names without a wildcard must.
 fn named_interfaces(policy: &Policy, all: &[Interface]) -> Result<(Vec<Inside>, Vec<Interface>), Failure> {
-    let sides = [("inside", &policy.inside), ("outside", &policy.outside)];
-    for (side, glob) in sides.iter().flat_map(|(side, globs)| globs.iter().map(move |glob| (side, glob))) {
+    let inside_globs = policy.inside.iter().map(|entry| ("inside", &entry.glob));
+    let outside_globs = policy.outside.iter().map(|glob| ("outside", glob));
+    for (side, glob) in inside_globs.chain(outside_globs) {
         if glob.is_literal() && !all.iter().any(|interface| interface.name == glob.0) {
             return Err(Failure::CouldNotRun(format!(
                 "the policy names the {side} interface {:?}, which does not exist; `ip link` lists the interfaces. \
@@ -204,17 +247,25 @@ fn named_interfaces(policy: &Policy, all: &[Interface]) -> Result<(Vec<Inside>, 
 }
 
 fn present(policy: &Policy, all: &[Interface]) -> (Vec<Inside>, Vec<Interface>) {
-    let inside = meant(&policy.inside, all).map(|interface| Inside { interface, settings: 0 }).collect();
-    (inside, meant(&policy.outside, all).collect())
+    let mut inside: Vec<Inside> = Vec::new();
+    for (entry, settings) in policy.inside.iter().zip((0..).map(inside_settings)) {
+        for interface in all.iter().filter(|interface| means(&entry.glob, interface)) {
+            // The first entry that matches counts.
+            if !inside.iter().any(|known| known.interface.index == interface.index) {
+                // The loader caps the number of entries far below 2^32.
+                let settings = u32::try_from(settings).unwrap_or(0);
+                inside.push(Inside { interface: interface.clone(), settings });
+            }
+        }
+    }
+    let outside = |interface: &&Interface| policy.outside.iter().any(|glob| means(glob, interface));
+    (inside, all.iter().filter(outside).cloned().collect())
 }
 
-fn meant<'a>(globs: &'a [InterfaceGlob], all: &'a [Interface]) -> impl Iterator<Item = Interface> + 'a {
-    let named = |name: &str| globs.iter().any(|glob| glob.0 == name);
-    let matched = |name: &str| globs.iter().any(|glob| glob.matches(name));
-    // A pattern that happens to match the loopback device, or one that carries no IP, does not mean it.
-    let meant =
-        move |i: &&Interface| named(&i.name) || (matched(&i.name) && i.name != "lo" && i.link.is_some());
-    all.iter().filter(meant).cloned()
+/// A pattern that happens to match the loopback device, or one that carries no IP, does not mean it.
+fn means(glob: &InterfaceGlob, interface: &Interface) -> bool {
+    let possible = interface.name != "lo" && interface.link.is_some();
+    glob.matches(&interface.name) && (glob.is_literal() || possible)
 }
 
 fn lay_out(policy: &LoadedPolicy, all: &[Interface]) -> Result<Tables, Failure> {

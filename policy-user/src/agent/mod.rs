@@ -3,23 +3,27 @@
 mod enforcement;
 mod log_writer;
 mod pump;
+mod quarantine;
 
 use std::fs::{self, File, TryLockError};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 
 use crate::attempt::Lexicon;
 use crate::control;
 use crate::datapath::{self, KernelLog};
 use crate::failure::Failure;
-use crate::status::AgentInfo;
+use crate::status::{AgentInfo, Status};
 use enforcement::Enforcement;
 pub use log_writer::Format;
 use log_writer::LogWriter;
+pub use quarantine::{QuarantineRequest, Quarantined};
 
 /// Where the agent finds and keeps things.
 #[derive(Clone, Debug)]
@@ -34,12 +38,20 @@ pub struct Config {
 
 /// What others ask of the running agent.
 pub enum Request {
-    Status(tokio::sync::oneshot::Sender<Result<crate::status::Status, Failure>>),
-    Reload(tokio::sync::oneshot::Sender<Result<String, Failure>>),
+    Status(Answer<Status>),
+    Reload(Answer<String>),
+    Quarantine(QuarantineRequest, Answer<Quarantined>),
+    Release(IpAddr, Answer<bool>),
 }
+
+/// Where the answer to a request goes.
+pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 
 /// A network that is being reconfigured sends many messages; one look behind the last of them is enough.
 const SETTLE: Duration = Duration::from_millis(50);
+
+/// Nothing tells when somebody else attaches a program, so the order at the hooks is looked up this often.
+const WATCH: Duration = Duration::from_secs(2);
 
 /// Runs until `shutdown` completes, and leaves enforcement in force.
 ///
@@ -67,6 +79,8 @@ pub async fn run(
         log::debug!("no service manager to tell: {error}");
     }
 
+    let mut look = tokio::time::interval(WATCH);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
@@ -76,10 +90,8 @@ pub async fn run(
                     log::error!("{error}; the policy before stays in force");
                 }
             }
-            Some(request) = asked.recv() => match request {
-                Request::Status(answer) => drop(answer.send(enforcement.status(&info))),
-                Request::Reload(answer) => drop(answer.send(enforcement.reload(&writer).await)),
-            },
+            Some(request) = asked.recv() => answer(request, &mut enforcement, &info, &writer).await,
+            _ = look.tick() => enforcement.watch_hooks().await,
             Some(()) = changes.next() => {
                 tokio::time::sleep(SETTLE).await;
                 changes.skip_pending();
@@ -92,6 +104,16 @@ pub async fn run(
     pump.stop().await;
     log::info!("stopped; the policy stays in force (`smtpfence detach` ends it)");
     Ok(())
+}
+
+/// Does what is asked. A caller that did not wait for the answer is no reason for anything.
+async fn answer(request: Request, enforcement: &mut Enforcement, info: &AgentInfo, writer: &LogWriter) {
+    match request {
+        Request::Status(answer) => drop(answer.send(enforcement.status(info))),
+        Request::Reload(answer) => drop(answer.send(enforcement.reload(writer).await)),
+        Request::Quarantine(request, answer) => drop(answer.send(enforcement.quarantine(request))),
+        Request::Release(host, answer) => drop(answer.send(enforcement.release(host))),
+    }
 }
 
 /// Keeps a second agent out for as long as the file is open; the kernel drops the lock of a dead one.

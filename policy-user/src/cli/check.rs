@@ -144,7 +144,7 @@ fn summary_json(loaded: &LoadedPolicy, now: Timestamp) -> Value {
     json!({
         "name": policy.name,
         "mode": policy.mode,
-        "inside": globs(&policy.inside),
+        "inside": policy.inside.iter().map(|entry| entry.glob.0.clone()).collect::<Vec<String>>(),
         "outside": globs(&policy.outside),
         "clients": texts(&policy.clients),
         "internal": texts(&policy.internal),
@@ -176,7 +176,7 @@ impl Display for Summary<'_> {
                 "  mode          audit: nothing is blocked, what would be is reported (port {ports})"
             )?,
         }
-        writeln!(f, "  inside        {}", shown(&policy.inside, |glob| glob.0.clone()))?;
+        writeln!(f, "  inside        {}", shown(&policy.inside, |entry| entry.glob.0.clone()))?;
         writeln!(f, "  outside       {}", shown(&policy.outside, |glob| glob.0.clone()))?;
         writeln!(f, "  clients       {}", shown(&policy.clients, shown_net))?;
         writeln!(f, "  internal      {}", shown(&policy.internal, shown_net))?;

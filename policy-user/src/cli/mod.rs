@@ -2,6 +2,7 @@
 
 pub mod check;
 mod detach;
+mod quarantine;
 mod reload;
 mod run;
 mod status;
@@ -10,6 +11,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::failure::Failure;
 
@@ -38,6 +41,10 @@ enum Verb {
     Status(status::Args),
     /// Make the running agent read its policy file again; on any error the policy before stays.
     Reload(reload::Args),
+    /// Block a client's mail for a time, whatever the policy permits it; or list who is blocked so.
+    Quarantine(quarantine::Args),
+    /// End a client's quarantine.
+    Release(quarantine::ReleaseArgs),
     /// End enforcement: remove every program from every interface.
     Detach(detach::Args),
 }
@@ -83,6 +90,8 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Status(args) => finish(status::run(&args)),
         Verb::Reload(args) => finish(reload::run(&args)),
+        Verb::Quarantine(args) => finish(quarantine::run(args)),
+        Verb::Release(args) => finish(quarantine::release(&args)),
         Verb::Detach(args) => finish(detach::run(&args)),
     }
 }
@@ -101,4 +110,26 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
         .build()
         .map_err(|error| Failure::CouldNotRun(format!("can't start the runtime: {error}")))?
         .block_on(future)
+}
+
+/// A string of the agent, made harmless for a terminal: interface names are anybody's.
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("?").escape_debug().to_string()
+}
+
+/// Absolute local time and how far away it is.
+fn ago(value: &Value) -> String {
+    let Some(time) = value.as_str().and_then(|time| time.parse::<Timestamp>().ok()) else {
+        return "?".to_owned();
+    };
+    let seconds = Timestamp::now().duration_since(time).as_secs();
+    let (amount, unit) = match seconds.abs() {
+        seconds @ 0..=119 => (seconds, "s"),
+        seconds @ 120..=7199 => (seconds / 60, "min"),
+        seconds @ 7200..=172_799 => (seconds / 3600, "h"),
+        seconds => (seconds / 86_400, "days"),
+    };
+    let relative = if seconds < 0 { format!("in {amount} {unit}") } else { format!("{amount} {unit} ago") };
+    let zoned = time.to_zoned_datetime(jiff::tz::TimeZone::system());
+    format!("{} ({relative})", zoned.strftime("%Y-%m-%d %H:%M:%S %Z"))
 }

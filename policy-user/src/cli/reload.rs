@@ -13,7 +13,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let answer = super::block_on(control::request(&args.control, hyper::Method::POST, "/v1/reload"))?;
+    let answer = super::block_on(control::request(&args.control, hyper::Method::POST, "/v1/reload", None))?;
     let Some(answer) = answer else {
         return Err(Failure::CouldNotRun(format!(
             "no agent answers on {}: start one with `smtpfence run`, it reads the policy when it starts",

@@ -1,9 +1,8 @@
 //! `smtpfence status`: what is in force and what it has counted.
 
-use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{OutputFormat, Places};
+use super::{OutputFormat, Places, ago, text};
 use crate::control;
 use crate::failure::Failure;
 use crate::status::Status;
@@ -17,7 +16,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let status = super::block_on(control::request(&args.places.control, hyper::Method::GET, "/v1/status"))?;
+    let status =
+        super::block_on(control::request(&args.places.control, hyper::Method::GET, "/v1/status", None))?;
     let status = match status {
         Some(status) => status,
         None => {
@@ -60,6 +60,10 @@ fn print(status: &Value) {
         println!("reload      REFUSED, the policy above stays: {error}");
     }
     print_coverage(status);
+    let quarantine = status["quarantine"].as_array().map_or(0, Vec::len);
+    if quarantine > 0 {
+        println!("quarantine  {quarantine} clients; `smtpfence quarantine` lists them");
+    }
     print_counters(status);
 }
 
@@ -98,25 +102,4 @@ fn print_counters(status: &Value) {
         println!("nothing counted yet");
     }
     println!("lost events: {}", status["lost_events"]);
-}
-
-/// A string of the agent, made harmless for a terminal: interface names are anybody's.
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("?").escape_debug().to_string()
-}
-
-/// Absolute local time and how long ago it was.
-fn ago(value: &Value) -> String {
-    let Some(time) = value.as_str().and_then(|time| time.parse::<Timestamp>().ok()) else {
-        return "?".to_owned();
-    };
-    let seconds = Timestamp::now().duration_since(time).as_secs().max(0);
-    let (amount, unit) = match seconds {
-        0..=119 => (seconds, "s"),
-        120..=7199 => (seconds / 60, "min"),
-        7200..=172_799 => (seconds / 3600, "h"),
-        _ => (seconds / 86_400, "days"),
-    };
-    let zoned = time.to_zoned_datetime(jiff::tz::TimeZone::system());
-    format!("{} ({amount} {unit} ago)", zoned.strftime("%Y-%m-%d %H:%M:%S %Z"))
 }

@@ -137,10 +137,12 @@ pub enum Position {
 
 /// Looks up the position of our program on an interface.
 pub fn position(pins: &Pins, coverage: &Coverage) -> Position {
-    let Some(ours) = program_of(&pin_path(pins, coverage.hook, coverage.ifindex)) else {
-        return Position::Missing;
-    };
-    let Ok((_, programs)) = SchedClassifier::query_tcx(&coverage.interface, coverage.hook.direction()) else {
+    position_at(&pin_path(pins, coverage.hook, coverage.ifindex), coverage.hook, &coverage.interface)
+}
+
+fn position_at(pin: &Path, hook: Hook, interface: &str) -> Position {
+    let Some(ours) = program_of(pin) else { return Position::Missing };
+    let Ok((_, programs)) = SchedClassifier::query_tcx(interface, hook.direction()) else {
         return Position::Unknown;
     };
     match programs.iter().position(|program| program.id() == ours) {
@@ -150,7 +152,7 @@ pub fn position(pins: &Pins, coverage: &Coverage) -> Position {
     }
 }
 
-/// Covers one interface; `true` where that took a new link.
+/// Covers one interface; `true` where that made a pin that was not there.
 fn cover(
     program: &mut SchedClassifier,
     hook: Hook,
@@ -159,27 +161,51 @@ fn cover(
 ) -> Result<bool, DatapathError> {
     let failed =
         |source| DatapathError::Attach { interface: interface.name.clone(), source: Box::new(source) };
-    if pin.exists() {
-        let link = PinnedLink::from_pin(pin).map_err(|error| pin_error("open", pin, error))?;
-        let link = SchedClassifierLink::try_from(FdLink::from(link))
-            .map_err(|error| pin_error("use", pin, format!("{error}; it is not ours, remove it")))?;
-        match program.attach_to_link(link) {
-            // Taken out of the program's own list, where dropping the generation would count on it.
-            Ok(id) => return program.take_link(id).map(|_| false).map_err(failed),
-            Err(error) if is_dead(&error) => {
-                log::warn!("{}: its link died with an earlier interface of this index", interface.name);
-                remove(pin)?;
-            }
-            // Anything else (no memory, say) leaves the old program in force.
-            Err(error) => return Err(failed(error)),
-        }
+    if !pin.exists() {
+        make_first(program, hook, interface)?.pin(pin).map_err(|error| pin_error("write", pin, error))?;
+        return Ok(true);
     }
+    if position_at(pin, hook, &interface.name) == Position::Behind {
+        // A swapped program would stand where the old one stood, so a new link goes in front before the old one leaves.
+        log::warn!(
+            "{}: another program has put itself in front of ours; taking the first place",
+            interface.name
+        );
+        let new = pin.with_file_name(format!("new-{}-{}", hook.label(), interface.index));
+        let link = make_first(program, hook, interface)?;
+        link.pin(&new).map_err(|error| pin_error("write", &new, error))?;
+        fs::rename(&new, pin).map_err(|error| pin_error("replace", pin, error))?;
+        return Ok(false);
+    }
+    let link = PinnedLink::from_pin(pin).map_err(|error| pin_error("open", pin, error))?;
+    let link = SchedClassifierLink::try_from(FdLink::from(link))
+        .map_err(|error| pin_error("use", pin, format!("{error}; it is not ours, remove it")))?;
+    match program.attach_to_link(link) {
+        // Taken out of the program's own list, where dropping the generation would count on it.
+        Ok(id) => program.take_link(id).map(|_| false).map_err(failed),
+        Err(error) if is_dead(&error) => {
+            log::warn!("{}: its link died with an earlier interface of this index", interface.name);
+            remove(pin)?;
+            make_first(program, hook, interface)?.pin(pin).map_err(|error| pin_error("write", pin, error))?;
+            Ok(true)
+        }
+        // Anything else (no memory, say) leaves the old program in force.
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// A new link in front of all others.
+fn make_first(
+    program: &mut SchedClassifier,
+    hook: Hook,
+    interface: &Interface,
+) -> Result<FdLink, DatapathError> {
+    let failed =
+        |source| DatapathError::Attach { interface: interface.name.clone(), source: Box::new(source) };
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let id = program.attach_with_options(&interface.name, hook.direction(), options).map_err(failed)?;
     let link = program.take_link(id).map_err(failed)?;
-    let link = FdLink::try_from(link).map_err(|error| pin_error("make", pin, error))?;
-    link.pin(pin).map_err(|error| pin_error("write", pin, error))?;
-    Ok(true)
+    FdLink::try_from(link).map_err(|error| pin_error("make", Path::new(&interface.name), error))
 }
 
 /// A link whose interface is gone answers an update with ENOLINK (`tcx_link_update`, net/bpf/tcx.c), while its pin file

@@ -1,6 +1,9 @@
 //! The pinned state maps: adopted only where their shape is the one this version expects, and read for `status`.
 
-use aya::maps::{HashMap, MapData, MapInfo, PerCpuArray};
+use std::collections::BTreeMap;
+
+use aya::Pod;
+use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuArray};
 use policy_common::abi::counter;
 use policy_common::{Addr, Reason};
 use serde::Serialize;
@@ -74,16 +77,16 @@ impl Shape {
 pub struct State {
     counters: PerCpuArray<MapData, u64>,
     gateway_addresses: HashMap<MapData, Addr, u8>,
+    quarantine: HashMap<MapData, Addr, u64>,
 }
 
 impl State {
     /// Opens the pins that a generation has made.
     pub fn open(pins: &Pins) -> Result<Self, DatapathError> {
         Ok(Self {
-            counters: open(pins, "COUNTERS", |map| PerCpuArray::try_from(aya::maps::Map::PerCpuArray(map)))?,
-            gateway_addresses: open(pins, "GATEWAY_ADDRS", |map| {
-                HashMap::try_from(aya::maps::Map::HashMap(map))
-            })?,
+            counters: open(pins, "COUNTERS", |map| PerCpuArray::try_from(Map::PerCpuArray(map)))?,
+            gateway_addresses: open(pins, "GATEWAY_ADDRS", hash)?,
+            quarantine: open(pins, "QUARANTINE", hash)?,
         })
     }
 
@@ -92,25 +95,41 @@ impl State {
         sum(&self.counters)
     }
 
-    /// Makes the kernel's list of the gateway's own addresses this one: first what is new, then what is gone, so that an
-    /// address that stays is never missing.
+    /// Makes the kernel's list of the gateway's own addresses this one.
     pub fn set_gateway_addresses(&mut self, addresses: &[Addr]) -> Result<(), DatapathError> {
-        let failed = |doing| {
-            move |source| DatapathError::State { doing, map: "GATEWAY_ADDRS", source: Box::new(source) }
-        };
-        for address in addresses {
-            self.gateway_addresses.insert(address, 1, 0).map_err(failed("write"))?;
-        }
-        let known: Vec<Addr> = self.gateway_addresses.keys().filter_map(Result::ok).collect();
-        for gone in known.iter().filter(|known| !addresses.contains(known)) {
-            self.gateway_addresses.remove(gone).map_err(failed("write"))?;
-        }
-        Ok(())
+        let wanted = addresses.iter().map(|address| (*address, 1));
+        reconcile(&mut self.gateway_addresses, "GATEWAY_ADDRS", &wanted.collect())
+    }
+
+    /// Makes the kernel's list of clients in quarantine this one: client and end in nanoseconds of `CLOCK_BOOTTIME`.
+    pub fn set_quarantine(&mut self, until: &BTreeMap<Addr, u64>) -> Result<(), DatapathError> {
+        reconcile(&mut self.quarantine, "QUARANTINE", until)
     }
 }
 
+/// First what is new, then what is gone, so that an entry that stays is never missing.
+fn reconcile<V: Pod + PartialEq>(
+    map: &mut HashMap<MapData, Addr, V>,
+    name: &'static str,
+    wanted: &BTreeMap<Addr, V>,
+) -> Result<(), DatapathError> {
+    let failed = |source| DatapathError::State { doing: "write", map: name, source: Box::new(source) };
+    for (key, value) in wanted {
+        map.insert(key, value, 0).map_err(failed)?;
+    }
+    let known: Vec<Addr> = map.keys().filter_map(Result::ok).collect();
+    for gone in known.iter().filter(|known| !wanted.contains_key(known)) {
+        map.remove(gone).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn hash<V: Pod>(map: MapData) -> Result<HashMap<MapData, Addr, V>, MapError> {
+    HashMap::try_from(Map::HashMap(map))
+}
+
 /// The counters in a map that is not pinned.
-pub(super) fn counters_of(map: &aya::maps::Map) -> Result<Counters, DatapathError> {
+pub(super) fn counters_of(map: &Map) -> Result<Counters, DatapathError> {
     let counters = PerCpuArray::try_from(map).map_err(|source| DatapathError::State {
         doing: "open",
         map: "COUNTERS",
@@ -135,7 +154,7 @@ fn sum<T: std::borrow::Borrow<MapData>>(counters: &PerCpuArray<T, u64>) -> Resul
 pub(super) fn open<M>(
     pins: &Pins,
     name: &'static str,
-    typed: impl Fn(MapData) -> Result<M, aya::maps::MapError>,
+    typed: impl Fn(MapData) -> Result<M, MapError>,
 ) -> Result<M, DatapathError> {
     let path = pins.map(name);
     if !path.exists() {

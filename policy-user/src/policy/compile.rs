@@ -6,13 +6,14 @@ use ipnet::IpNet;
 use policy_common::Addr;
 use policy_common::abi::{self, MAX_BLOCKED_PORTS, Net, Permit};
 
-use super::model::{Exception, Mode, Policy, Revision};
+use super::model::{Exception, Mode, OnBlock, Policy, Revision, Treatment};
 
 /// Everything the kernel programs of one generation read.
 #[derive(Clone, Debug)]
 pub struct Tables {
     pub revision: Revision,
-    /// How denied packets are treated; the first entry is the default.
+    /// How denied packets are treated: the default, then one entry for each of the policy's inside interface entries, then
+    /// one for each of its groups.
     pub settings: Vec<abi::Settings>,
     /// Whether processes of the gateway itself may use blocked ports.
     pub gateway_mail: bool,
@@ -77,6 +78,13 @@ pub fn compile(
     for net in &policy.internal {
         layout.claim(*net, Claim { internal: true, ..Claim::default() });
     }
+    for (index, group) in policy.groups.iter().enumerate() {
+        // Entries are capped far below 65,536 groups by the loader; an index that does not fit would be the default.
+        let settings = u16::try_from(inside_settings(policy.inside.len()) + index).unwrap_or(0);
+        for net in &group.clients {
+            layout.claim(*net, Claim { group: Some(settings), ..Claim::default() });
+        }
+    }
     let nets = layout.nets();
     let mut blocked_ports = [0; MAX_BLOCKED_PORTS];
     for (slot, port) in blocked_ports.iter_mut().zip(&policy.blocked_ports) {
@@ -84,8 +92,8 @@ pub fn compile(
     }
     Ok(Tables {
         revision,
-        settings: vec![settings(policy.mode)],
-        gateway_mail: false,
+        settings: settings(policy),
+        gateway_mail: policy.gateway_mail,
         blocked_ports,
         nets,
         permits: layout.permits,
@@ -99,6 +107,8 @@ pub fn compile(
 struct Claim {
     client: bool,
     internal: bool,
+    /// Index of a group's settings.
+    group: Option<u16>,
     mail_server: Option<u32>,
     /// Indices into the policy's exceptions.
     exceptions: Vec<u32>,
@@ -167,6 +177,7 @@ impl Layout {
         let entry = self.claims.entry((net.addr().into(), net.prefix_len())).or_default();
         entry.client |= claim.client;
         entry.internal |= claim.internal;
+        entry.group = claim.group.or(entry.group);
         entry.mail_server = claim.mail_server.or(entry.mail_server);
         entry.exceptions.extend(claim.exceptions);
     }
@@ -178,6 +189,7 @@ impl Layout {
             if let Some(outer) = outer {
                 claim.client |= outer.client;
                 claim.internal |= outer.internal;
+                claim.group = claim.group.or(outer.group);
                 claim.mail_server = claim.mail_server.or(outer.mail_server);
                 claim.exceptions.extend(&outer.exceptions);
             }
@@ -197,6 +209,9 @@ impl Layout {
         }
         if claim.internal {
             net = net.with_internal();
+        }
+        if let Some(settings) = claim.group {
+            net = net.with_group(settings);
         }
         match claim.mail_server {
             Some(index) => net.with_mail_server(index),
@@ -266,16 +281,32 @@ fn nested<V>(prefixes: BTreeMap<(Addr, u8), V>, merge: impl Fn(Option<&V>, V) ->
     merged
 }
 
-fn settings(mode: Mode) -> abi::Settings {
-    let mode = match mode {
+/// Index of the settings of the policy's inside interface entry number `entry`.
+pub fn inside_settings(entry: usize) -> usize {
+    1 + entry
+}
+
+fn settings(policy: &Policy) -> Vec<abi::Settings> {
+    let default = Treatment { mode: Some(policy.mode), on_block: Some(policy.on_block) };
+    let inside = policy.inside.iter().map(|entry| entry.treatment);
+    let groups = policy.groups.iter().map(|group| group.treatment);
+    [default].into_iter().chain(inside).chain(groups).map(in_kernel_terms).collect()
+}
+
+fn in_kernel_terms(treatment: Treatment) -> abi::Settings {
+    let mode = treatment.mode.map(|mode| match mode {
         Mode::Enforce => abi::mode::ENFORCE,
         Mode::Audit => abi::mode::AUDIT,
-    };
-    abi::Settings::new(mode, abi::action::DROP)
+    });
+    let action = treatment.on_block.map(|action| match action {
+        OnBlock::Drop => abi::action::DROP,
+        OnBlock::Reject => abi::action::REJECT,
+    });
+    abi::Settings::new(mode, action)
 }
 
 /// The instant `until` on the kernel's clock; 0 where it lies before the machine's start.
-fn boot_time_of(until: jiff::Timestamp, now: Instant) -> u64 {
+pub fn boot_time_of(until: jiff::Timestamp, now: Instant) -> u64 {
     let boot = i128::from(now.boot) + (until.as_nanosecond() - now.wall.as_nanosecond());
     u64::try_from(boot.max(0)).unwrap_or(Permit::FOREVER)
 }

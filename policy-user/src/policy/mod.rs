@@ -12,5 +12,8 @@ mod validate;
 
 pub use diagnostics::{Diagnostic, Severity};
 pub use load::{LoadError, load, parse};
-pub use model::{Exception, InterfaceGlob, LoadedPolicy, MailServer, Mode, Policy, Revision};
+pub use model::{
+    Exception, Group, InsideEntry, InterfaceGlob, LoadedPolicy, MailServer, Mode, OnBlock, Policy, Revision,
+    Treatment,
+};
 pub use source::{SourceError, Strictness};

@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     pub name: String,
-    /// Globs of inside interface names; never empty.
-    pub inside: Vec<InterfaceGlob>,
+    /// Inside interfaces; never empty. The first entry that matches a name is the one that counts.
+    pub inside: Vec<InsideEntry>,
     /// Globs of outside interface names.
     pub outside: Vec<InterfaceGlob>,
     /// Networks that clients may have addresses of; never empty.
@@ -24,6 +24,11 @@ pub struct Policy {
     /// Ports staff submit mail on; disjoint from `blocked_ports`.
     pub submission_ports: Vec<u16>,
     pub mode: Mode,
+    pub on_block: OnBlock,
+    /// Client networks that are treated in a way of their own; of two around a client the narrower counts.
+    pub groups: Vec<Group>,
+    /// Whether processes of the gateway itself may use blocked ports.
+    pub gateway_mail: bool,
     pub mail_servers: Vec<MailServer>,
     pub exceptions: Vec<Exception>,
     /// Where attempts are appended beside standard output's stead; `log.file`.
@@ -45,6 +50,40 @@ impl Mode {
             Self::Audit => "audit",
         }
     }
+}
+
+/// What becomes of a denied packet in enforce mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBlock {
+    Drop,
+    /// Answered with a TCP reset where that is possible, else dropped.
+    Reject,
+}
+
+/// How denied packets are treated; what is `None` is as the surroundings say: group, then interface, then policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Treatment {
+    pub mode: Option<Mode>,
+    pub on_block: Option<OnBlock>,
+}
+
+/// Inside interfaces with the treatment of what comes in through them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InsideEntry {
+    pub glob: InterfaceGlob,
+    pub treatment: Treatment,
+}
+
+/// Clients that are treated in a way of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub name: String,
+    /// Part of the policy's client networks; never empty.
+    pub clients: Vec<IpNet>,
+    pub treatment: Treatment,
+    /// Line of the entry in the file, from 1.
+    pub line: usize,
 }
 
 /// An interface name in which `*` stands for any run of characters and `?` for one.

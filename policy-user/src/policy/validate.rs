@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::diagnostics::quoted;
 use super::file::{self, Section, Written};
-use super::model::{Mode, Policy};
+use super::model::{InsideEntry, Mode, OnBlock, Policy, Treatment};
 use super::places::Spot;
 
 mod address_advice;
@@ -63,13 +63,20 @@ pub fn validate(file: &Written<file::File>, findings: &mut Findings<'_>, moment:
     }
     Some(Policy {
         name: name?,
-        inside: interfaces.inside,
+        inside: interfaces
+            .inside
+            .into_iter()
+            .map(|glob| InsideEntry { glob, treatment: Treatment::default() })
+            .collect(),
         outside: interfaces.outside,
         clients: networks.clients,
         internal: networks.internal,
         blocked_ports: ports.blocked,
         submission_ports: ports.submission,
         mode: mode?,
+        on_block: OnBlock::Drop,
+        groups: Vec::new(),
+        gateway_mail: false,
         mail_servers: servers.entries,
         exceptions,
         log_file,

@@ -1,0 +1,102 @@
+//! `smtpfence quarantine` and `smtpfence release`: block a client's mail for a time, whatever the policy permits it.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use jiff::{SpanRelativeTo, SpanTotal, Unit};
+use serde_json::{Value, json};
+
+use super::{OutputFormat, ago, text};
+use crate::agent::QuarantineRequest;
+use crate::control;
+use crate::failure::Failure;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Address of the client; without it, who is in quarantine is listed.
+    #[arg(requires = "length", requires = "reason")]
+    host: Option<IpAddr>,
+    /// How long, such as 2h or 1d 12h.
+    #[arg(long = "for", id = "length", value_name = "DURATION", value_parser = seconds)]
+    seconds: Option<i64>,
+    /// Why, for those who find it in the list.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Unix socket of the agent.
+    #[arg(long, value_name = "SOCKET", default_value = "/run/smtpfence/agent.sock")]
+    control: PathBuf,
+    #[arg(long, value_enum, default_value = "human")]
+    format: OutputFormat,
+}
+
+#[derive(clap::Args)]
+pub struct ReleaseArgs {
+    /// Address of the client.
+    host: IpAddr,
+    /// Unix socket of the agent.
+    #[arg(long, value_name = "SOCKET", default_value = "/run/smtpfence/agent.sock")]
+    control: PathBuf,
+}
+
+pub fn run(args: Args) -> Result<(), Failure> {
+    match (args.host, args.seconds, args.reason) {
+        (Some(host), Some(seconds), Some(reason)) => {
+            let request = json!(QuarantineRequest { host, seconds, reason });
+            let client = ask(&args.control, hyper::Method::POST, "/v1/quarantine", Some(&request))?;
+            print(&[client], args.format);
+        }
+        _ => {
+            let status = ask(&args.control, hyper::Method::GET, "/v1/status", None)?;
+            print(status["quarantine"].as_array().map(Vec::as_slice).unwrap_or_default(), args.format);
+        }
+    }
+    Ok(())
+}
+
+pub fn release(args: &ReleaseArgs) -> Result<(), Failure> {
+    let path = format!("/v1/release/{}", args.host);
+    let answer = ask(&args.control, hyper::Method::POST, &path, None)?;
+    if answer["released"] == true {
+        println!("{} is released: the policy alone decides about it again", args.host);
+    } else {
+        println!("{} was not in quarantine", args.host);
+    }
+    Ok(())
+}
+
+fn ask(socket: &Path, method: hyper::Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    super::block_on(control::request(socket, method, path, body))?.ok_or_else(|| {
+        Failure::CouldNotRun(format!(
+            "no agent answers on {}: start one with `smtpfence run`; what is in quarantine already stays in it",
+            socket.display()
+        ))
+    })
+}
+
+fn print(clients: &[Value], format: OutputFormat) {
+    if format == OutputFormat::Json {
+        println!("{:#}", json!(clients));
+        return;
+    }
+    if clients.is_empty() {
+        println!("nobody is in quarantine");
+        return;
+    }
+    println!("{:<39}  {:<42}  {:<42}  reason", "client", "since", "until");
+    for client in clients {
+        println!(
+            "{:<39}  {:<42}  {:<42}  {}",
+            text(&client["host"]),
+            ago(&client["since"]),
+            ago(&client["until"]),
+            text(&client["reason"])
+        );
+    }
+}
+
+/// A duration in whole seconds; a day is 24 hours.
+fn seconds(text: &str) -> Result<i64, String> {
+    let span: jiff::Span = text.parse().map_err(|error| format!("{error}; write 30m, 2h or 7d"))?;
+    let total = SpanTotal::from(Unit::Second).relative(SpanRelativeTo::days_are_24_hours());
+    span.total(total).map(|seconds| seconds as i64).map_err(|error| format!("{error}; write 30m, 2h or 7d"))
+}
