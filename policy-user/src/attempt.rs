@@ -10,6 +10,7 @@ use policy_common::abi::{Event, verdict};
 use policy_common::flow::tcp_flags;
 use serde::Serialize;
 
+use crate::netlink;
 use crate::policy::Revision;
 use crate::policy::compile::{Instant, Rule};
 
@@ -61,6 +62,12 @@ impl Lexicon {
         self.policies.insert(revision, (name.to_owned(), rules.to_owned()));
     }
 
+    /// The interface's name; of one that appeared a moment ago, as the kernel knows it.
+    fn interface(&self, index: u32) -> String {
+        let known = self.interfaces.get(&index).cloned();
+        known.or_else(|| netlink::name_of(index)).unwrap_or_else(|| format!("#{index}"))
+    }
+
     /// Words an event; `now` relates its time to the wall clock.
     pub fn attempt(&self, event: &Event, now: Instant) -> Attempt {
         let revision = Revision(event.revision());
@@ -71,11 +78,7 @@ impl Lexicon {
             event: "attempt",
             verdict: verdict_label(event.verdict()),
             reason: Reason::from_number(event.reason()).map_or("unknown", Reason::label),
-            interface: self
-                .interfaces
-                .get(&event.ifindex())
-                .cloned()
-                .unwrap_or_else(|| format!("#{}", event.ifindex())),
+            interface: self.interface(event.ifindex()),
             ifindex: event.ifindex(),
             vlan: event.vlan(),
             client: event.src().to_ip(),

@@ -96,6 +96,12 @@ impl Netlink {
     }
 }
 
+/// The present name of an interface.
+pub fn name_of(index: u32) -> Option<String> {
+    let socket = std::os::unix::net::UnixDatagram::unbound().ok()?;
+    rustix::net::netdevice::index_to_name(socket, index).ok()
+}
+
 fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> NetlinkError {
     move |error| NetlinkError { what, why: error.to_string() }
 }

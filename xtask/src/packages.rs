@@ -44,6 +44,7 @@ pub const LAB: &[Package] = &[
     package("iproute2", "ip", "makes network namespaces"),
     package("nftables", "nft", "NAT on the lab's gateway"),
     package("util-linux", "nsenter", "enters network namespaces"),
+    package("bpftool", "bpftool", "looks at hooks and maps from outside the agent"),
 ];
 
 /// The real mail software of the demo.

@@ -1,7 +1,6 @@
 //! Putting a policy in force: from the file to a generation on every inside interface, at start, on reload and when the
 //! network changes.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -10,14 +9,15 @@ use jiff::Timestamp;
 use policy_common::Addr;
 
 use super::Config;
+use super::interfaces::{Absent, bound_interfaces, index_of, named_interfaces, present};
 use super::log_writer::LogWriter;
 use super::quarantine::{Quarantine, QuarantineRequest, Quarantined};
 use crate::attempt::Lexicon;
 use crate::datapath::{self, Coverage, EventStream, Generation, Inside, KernelLog, Pins, Position, State};
 use crate::failure::Failure;
 use crate::netlink::{Changes, Interface, Netlink};
-use crate::policy::compile::{Instant, Tables, compile, inside_settings};
-use crate::policy::{self, InterfaceGlob, LoadedPolicy, Policy};
+use crate::policy::compile::{Instant, Tables, compile};
+use crate::policy::{self, LoadedPolicy};
 use crate::status::{AgentInfo, InForce, Status};
 
 /// The policy in force and what it takes to keep it so.
@@ -30,6 +30,8 @@ pub struct Enforcement {
     policy: LoadedPolicy,
     inside: Vec<Inside>,
     outside: Vec<Interface>,
+    /// Indices of the interfaces that mail servers are bound to, as the kernel has them.
+    bound: Vec<Option<u32>>,
     in_force: InForce,
     lexicon: Arc<RwLock<Lexicon>>,
     quarantine: Quarantine,
@@ -60,7 +62,7 @@ impl Enforcement {
         let (netlink, changes) = Netlink::connect()?;
         let all = netlink.interfaces().await?;
         let (inside, outside) = named_interfaces(&policy.policy, &all)?;
-        let tables = lay_out(&policy, &all)?;
+        let tables = lay_out(&policy, &all, Absent::Refused)?;
         let pins = Pins::prepare(&config.bpffs)?;
         let mut generation = Generation::load(&pins, &tables, config.kernel_log)?;
         let mut state = State::open(&pins)?;
@@ -72,6 +74,7 @@ impl Enforcement {
         forward_kernel_log(&mut generation, config.kernel_log)?;
         let coverage = datapath::attach(&pins, &mut generation, &inside, &outside)?;
         let in_force = describe(&policy, coverage);
+        let bound = bound_interfaces(&policy.policy, &all);
         let enforcement = Self {
             config: config.clone(),
             pins,
@@ -81,6 +84,7 @@ impl Enforcement {
             policy,
             inside,
             outside,
+            bound,
             in_force,
             lexicon,
             quarantine,
@@ -103,7 +107,7 @@ impl Enforcement {
     async fn swap_policy(&mut self) -> Result<String, Failure> {
         let policy = load_policy(&self.config.policy)?;
         let before = self.in_force.revision.clone();
-        self.swap_in(policy).await?;
+        self.swap_in(policy, Absent::Refused).await?;
         self.reload_error = None;
         let told = format!(
             "policy {} is in force: revision {} in place of {before}",
@@ -114,15 +118,19 @@ impl Enforcement {
     }
 
     /// Loads a generation for `policy` and swaps it into every hook; on any error the one before goes on.
-    async fn swap_in(&mut self, policy: LoadedPolicy) -> Result<(), Failure> {
+    async fn swap_in(&mut self, policy: LoadedPolicy, absent: Absent) -> Result<(), Failure> {
         let all = self.netlink.interfaces().await?;
-        let (inside, outside) = named_interfaces(&policy.policy, &all)?;
-        let tables = lay_out(&policy, &all)?;
+        let (inside, outside) = match absent {
+            Absent::Refused => named_interfaces(&policy.policy, &all)?,
+            Absent::Waited => present(&policy.policy, &all),
+        };
+        let tables = lay_out(&policy, &all, absent)?;
         let mut generation = Generation::load(&self.pins, &tables, self.config.kernel_log)?;
         teach(&self.lexicon, &policy, &tables, &all);
         forward_kernel_log(&mut generation, self.config.kernel_log)?;
         let coverage = datapath::attach(&self.pins, &mut generation, &inside, &outside)?;
         self.in_force = describe(&policy, coverage);
+        self.bound = bound_interfaces(&policy.policy, &all);
         self.generation = generation;
         self.policy = policy;
         (self.inside, self.outside) = (inside, outside);
@@ -143,7 +151,7 @@ impl Enforcement {
             place.hook
         );
         // The kernel refuses to attach one program twice, so it takes a generation of its own.
-        if let Err(error) = self.swap_in(self.policy.clone()).await {
+        if let Err(error) = self.swap_in(self.policy.clone(), Absent::Waited).await {
             log::error!("ALARM: {} is not safe: {error}", place.interface);
         }
     }
@@ -159,6 +167,10 @@ impl Enforcement {
         self.state.set_gateway_addresses(&own_addresses(&self.netlink).await?)?;
         let all = self.netlink.interfaces().await?;
         remember_names(&self.lexicon, &all);
+        if bound_interfaces(&self.policy.policy, &all) != self.bound {
+            log::info!("an interface that a mail server is bound to has come or gone");
+            return self.swap_in(self.policy.clone(), Absent::Waited).await;
+        }
         let (inside, outside) = present(&self.policy.policy, &all);
         if inside == self.inside && outside == self.outside {
             return Ok(());
@@ -219,58 +231,14 @@ impl Enforcement {
     }
 }
 
-/// The inside and outside interfaces that exist; those that the policy names without a wildcard must.
-fn named_interfaces(policy: &Policy, all: &[Interface]) -> Result<(Vec<Inside>, Vec<Interface>), Failure> {
-    let inside_globs = policy.inside.iter().map(|entry| ("inside", &entry.glob));
-    let outside_globs = policy.outside.iter().map(|glob| ("outside", glob));
-    for (side, glob) in inside_globs.chain(outside_globs) {
-        if glob.is_literal() && !all.iter().any(|interface| interface.name == glob.0) {
-            return Err(Failure::CouldNotRun(format!(
-                "the policy names the {side} interface {:?}, which does not exist; `ip link` lists the interfaces. \
-                 Write a pattern such as \"{}*\" for one that appears later",
-                glob.0,
-                glob.0.trim_end_matches(|c: char| c.is_ascii_digit())
-            )));
-        }
-    }
-    let (inside, outside) = present(policy, all);
-    if inside.is_empty() {
-        log::warn!("no inside interface of the policy exists yet: nothing is covered until one appears");
-    }
-    if outside.is_empty() {
-        log::warn!(
-            "no outside interface is guarded: processes of the gateway and interfaces the policy does not name can reach \
-             blocked ports; name it in interfaces.outside"
-        );
-    }
-    Ok((inside, outside))
-}
-
-fn present(policy: &Policy, all: &[Interface]) -> (Vec<Inside>, Vec<Interface>) {
-    let mut inside: Vec<Inside> = Vec::new();
-    for (entry, settings) in policy.inside.iter().zip((0..).map(inside_settings)) {
-        for interface in all.iter().filter(|interface| means(&entry.glob, interface)) {
-            // The first entry that matches counts.
-            if !inside.iter().any(|known| known.interface.index == interface.index) {
-                // The loader caps the number of entries far below 2^32.
-                let settings = u32::try_from(settings).unwrap_or(0);
-                inside.push(Inside { interface: interface.clone(), settings });
-            }
-        }
-    }
-    let outside = |interface: &&Interface| policy.outside.iter().any(|glob| means(glob, interface));
-    (inside, all.iter().filter(outside).cloned().collect())
-}
-
-/// A pattern that happens to match the loopback device, or one that carries no IP, does not mean it.
-fn means(glob: &InterfaceGlob, interface: &Interface) -> bool {
-    let possible = interface.name != "lo" && interface.link.is_some();
-    glob.matches(&interface.name) && (glob.is_literal() || possible)
-}
-
-fn lay_out(policy: &LoadedPolicy, all: &[Interface]) -> Result<Tables, Failure> {
-    let indices: HashMap<&str, u32> = all.iter().map(|i| (i.name.as_str(), i.index)).collect();
-    Ok(compile(&policy.policy, policy.revision, now(), |name| indices.get(name).copied())?)
+fn lay_out(policy: &LoadedPolicy, all: &[Interface], absent: Absent) -> Result<Tables, Failure> {
+    /// No packet has this index, so a mail server that is bound to it is never believed.
+    const NOWHERE: u32 = 0;
+    let index = |name: &str| match index_of(name, all) {
+        None if absent == Absent::Waited => Some(NOWHERE),
+        found => found,
+    };
+    Ok(compile(&policy.policy, policy.revision, now(), index)?)
 }
 
 async fn own_addresses(netlink: &Netlink) -> Result<Vec<Addr>, Failure> {

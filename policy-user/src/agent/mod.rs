@@ -1,6 +1,7 @@
 //! The agent: puts the policy in force, keeps it so while the network changes, and reads what the kernel reports.
 
 mod enforcement;
+mod interfaces;
 mod log_writer;
 mod pump;
 mod quarantine;

@@ -13,12 +13,12 @@ const CAP_BPF: u32 = 39;
 
 /// Refuses a machine on which enforcement could not work.
 pub fn check_machine() -> Result<(), DatapathError> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim();
-    if version(release).is_none_or(|version| version < MINIMUM_KERNEL) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    if version(&release).is_none_or(|version| version < MINIMUM_KERNEL) {
         let (major, minor) = MINIMUM_KERNEL;
         return Err(DatapathError::KernelTooOld {
-            found: release.to_owned(),
+            found: release.into_owned(),
             needed: format!("{major}.{minor}"),
         });
     }
@@ -31,9 +31,7 @@ pub fn check_machine() -> Result<(), DatapathError> {
 
 /// Nanoseconds of `CLOCK_BOOTTIME`, the clock of `bpf_ktime_get_boot_ns`: no clock step changes it.
 pub fn boot_time() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec for the kernel to write to; CLOCK_BOOTTIME exists since Linux 2.6.39.
-    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -80,8 +79,7 @@ fn trust(dir: &Path) -> Result<(), DatapathError> {
         path: dir.to_owned(),
         source,
     })?;
-    // SAFETY: takes no argument and can't fail.
-    let own = unsafe { libc::geteuid() };
+    let own = rustix::process::geteuid().as_raw();
     if !meta.is_dir() {
         return untrusted("it is no directory".to_owned());
     }
@@ -95,11 +93,7 @@ fn trust(dir: &Path) -> Result<(), DatapathError> {
 }
 
 fn is_bpffs(path: &Path) -> bool {
-    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
-    // SAFETY: an all-zero statfs is a valid value of that C struct of integers.
-    let mut info: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: `path` is a C string and `info` a struct the kernel may write to; both outlive the call.
-    let result = unsafe { libc::statfs(path.as_ptr(), &mut info) };
-    // BPF_FS_MAGIC of linux/magic.h.
-    result == 0 && info.f_type == 0xcafe_4a11
+    /// `BPF_FS_MAGIC` of linux/magic.h.
+    const MAGIC: i64 = 0xcafe_4a11;
+    rustix::fs::statfs(path).is_ok_and(|info| i64::from(info.f_type) == MAGIC)
 }

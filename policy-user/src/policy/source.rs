@@ -126,8 +126,7 @@ fn check_mode(metadata: &Metadata) -> Option<SourceError> {
 
 /// Root, or whoever runs this: that user can't do more through the file than without it.
 fn check_owner(metadata: &Metadata) -> Option<SourceError> {
-    // SAFETY: geteuid takes nothing, touches no memory and can't fail.
-    let own = unsafe { libc::geteuid() };
+    let own = rustix::process::geteuid().as_raw();
     let owner = metadata.uid();
     (owner != 0 && owner != own).then_some(SourceError::WrongOwner { owner })
 }
