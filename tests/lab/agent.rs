@@ -123,6 +123,13 @@ impl<'lab> Agent<'lab> {
         Ok((output.status.success(), String::from_utf8_lossy(&told).into_owned()))
     }
 
+    /// Runs a verb that speaks to the agent and returns all it said, whether or not it was content.
+    pub fn ask(&self, words: &[&str]) -> Result<String> {
+        let mut command = self.lab.gateway().command(&self.binary.to_string_lossy());
+        let output = command.args(words).arg("--control").arg(&self.control).output()?;
+        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    }
+
     /// Ends enforcement.
     pub fn detach(&self) -> Result<Output> {
         self.command("detach")?.output().context("could not start smtpfence")

@@ -1,0 +1,179 @@
+//! What the door can't see: processes of the gateway, interfaces without a door, and programs in front of ours.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lab::{Agent, Host, Lab, built_binary, require_root_or_skip};
+
+const POLICY: &str = r#"version: 1
+name: guard
+interfaces: { inside: [lan0], outside: [wan0] }
+networks:
+  clients: [10.25.0.0/24, "fd25::/64"]
+  internal: [10.0.0.0/8, "fd00::/8"]
+mode: enforce
+mail_servers:
+  - { name: mx1, address: [10.25.0.25, "fd25::25"] }
+end: true
+"#;
+
+fn provider(port: u16) -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, 25], port))
+}
+
+fn can_connect(host: &Host, to: SocketAddr) -> bool {
+    host.connect(to, Duration::from_millis(300)).is_ok()
+}
+
+#[test]
+fn processes_of_the_gateway_are_blocked_unless_permitted() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().nat(true).build()?;
+    let _listeners = [lab.internet().listen(provider(25))?, lab.internet().listen(provider(587))?];
+    let agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    ensure!(!can_connect(lab.gateway(), provider(25)), "a local process reached port 25");
+    ensure!(can_connect(lab.gateway(), provider(587)), "a local process can't submit mail");
+    let attempt = agent.wait_for_attempt(|attempt| attempt["reason"] == "local-process")?;
+    ensure!(attempt["interface"] == "wan0" && attempt["client_mac"].is_null(), "{attempt:#}");
+
+    agent.write_policy(&POLICY.replace("end: true", "gateway_mail: allow\nend: true"))?;
+    let (accepted, told) = agent.reload()?;
+    ensure!(accepted, "{told}");
+    ensure!(can_connect(lab.gateway(), provider(25)), "gateway_mail: allow does not allow");
+    ensure!(agent.counted("gateway-mail", "packets")? > 0);
+    Ok(())
+}
+
+#[test]
+fn an_interface_without_a_door_is_blocked_at_the_guard() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().nat(true).build()?;
+    let _listeners = [lab.internet().listen(provider(25))?, lab.internet().listen(provider(443))?];
+    let agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    // A second LAN that the policy does not name, with a host in the client's namespace.
+    let client = lab.client(0);
+    lab.gateway().ip(&format!("link add dmz0 type veth peer name dmz0 netns {}", client.namespace()))?;
+    lab.gateway().ip("addr add 172.16.9.1/24 dev dmz0")?;
+    lab.gateway().ip("link set dmz0 up")?;
+    client.ip("addr add 172.16.9.2/24 dev dmz0")?;
+    client.ip("link set dmz0 up")?;
+    client.ip("route replace default via 172.16.9.1")?;
+    ensure!(can_connect(client, provider(443)), "the second LAN does not work at all");
+    ensure!(!can_connect(client, provider(25)), "port 25 is open from an interface nobody covers");
+    let attempt = agent.wait_for_attempt(|attempt| attempt["reason"] == "uncovered-ingress")?;
+    ensure!(attempt["interface"] == "dmz0", "{attempt:#}");
+    Ok(())
+}
+
+#[test]
+fn the_doors_own_traffic_passes_the_guard_behind_nat() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().nat(true).build()?;
+    let _listener = lab.internet().listen(provider(25))?;
+    let mut agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    ensure!(can_connect(lab.mail_server(), provider(25)), "the guard blocks the mail server");
+    agent.kill9()?;
+    ensure!(
+        can_connect(lab.mail_server(), provider(25)),
+        "the guard blocks the mail server without an agent"
+    );
+    ensure!(!can_connect(lab.gateway(), provider(25)), "the guard ended with the agent");
+    Ok(())
+}
+
+#[test]
+fn deleting_and_making_the_inside_interface_again_leaks_nothing() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().build()?;
+    let outside = lab.internet().sniff("wan0")?;
+    let mut agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    // The worst case: no agent that could cover the new interface.
+    agent.kill9()?;
+    let switch = lab.switch().namespace();
+    for _ in 0..3 {
+        lab.gateway().ip("link del lan0")?;
+        lab.gateway().ip(&format!(
+            "link add lan0 address {} type veth peer name gateway netns {switch}",
+            lab.gateway().mac()
+        ))?;
+        lab.switch().ip("link set gateway master lan up")?;
+        lab.gateway().ip("addr add 10.25.0.1/24 dev lan0")?;
+        lab.gateway().ip("link set lan0 up")?;
+        ensure!(!can_connect(lab.client(0), provider(25)));
+    }
+    let leaked = outside.count(|frame| frame.view().is_some_and(|view| view.is_tcp_to(25)));
+    ensure!(leaked == 0, "{leaked} segments left through an interface that was made anew");
+    agent.run()?;
+    ensure!(agent.status()?["coverage"][0]["position"] == "first");
+    Ok(())
+}
+
+#[test]
+fn a_program_in_front_of_ours_is_an_alarm_and_loses_its_place() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().build()?;
+    let _listener = lab.internet().listen(provider(25))?;
+    let mut agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    let _intruder = intruder::put_in_front(lab.gateway(), "lan0")?;
+    let begun = Instant::now();
+    let alarm = agent.process()?.wait_for_line("ALARM", Duration::from_secs(5));
+    alarm.context("nobody noticed the program in front of ours")?;
+    while agent.status()?["coverage"][0]["position"] != "first" {
+        ensure!(begun.elapsed() < Duration::from_secs(6), "still not first: {:#}", agent.status()?);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ensure!(!can_connect(lab.client(0), provider(25)), "the program in front lets port 25 out");
+    Ok(())
+}
+
+/// A foreign program that ends the chain with TCX_PASS.
+mod intruder {
+    use anyhow::{Context, Result};
+    use aya::programs::links::FdLink;
+    use aya::programs::tc::TcAttachOptions;
+    use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
+    use lab::Host;
+    use object::write::{Object, Symbol, SymbolSection};
+    use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+
+    /// `r0 = 0; exit`: TCX_PASS, which is TC_ACT_OK (instruction layout: Documentation/bpf/standardization).
+    const CODE: [u8; 16] = [0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+
+    /// A relocatable object with that one classifier, as a compiler would write it.
+    fn object() -> Result<Vec<u8>> {
+        let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
+        let section = object.add_section(Vec::new(), b"classifier".to_vec(), SectionKind::Text);
+        let symbol = object.add_symbol(Symbol {
+            name: b"pass".to_vec(),
+            value: 0,
+            size: CODE.len() as u64,
+            kind: SymbolKind::Text,
+            scope: SymbolScope::Linkage,
+            weak: false,
+            section: SymbolSection::Undefined,
+            flags: SymbolFlags::None,
+        });
+        object.add_symbol_data(symbol, section, &CODE, 8);
+        let license = object.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
+        object.append_section_data(license, b"GPL\0", 1);
+        Ok(object.write()?)
+    }
+
+    pub struct Intruder {
+        _ebpf: aya::Ebpf,
+        _link: FdLink,
+    }
+
+    pub fn put_in_front(host: &Host, interface: &str) -> Result<Intruder> {
+        host.run(|| {
+            let mut ebpf = aya::Ebpf::load(&object()?)?;
+            let program: &mut SchedClassifier = ebpf.program_mut("pass").context("no program")?.try_into()?;
+            program.load()?;
+            let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+            let id = program.attach_with_options(interface, TcAttachType::Ingress, first)?;
+            let link = FdLink::try_from(program.take_link(id)?)?;
+            Ok(Intruder { _ebpf: ebpf, _link: link })
+        })?
+    }
+}
