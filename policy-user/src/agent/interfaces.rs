@@ -44,10 +44,10 @@ pub fn named_interfaces(
     if inside.is_empty() {
         log::warn!("no inside interface of the policy exists yet: nothing is covered until one appears");
     }
-    if outside.is_empty() {
+    if outside.is_empty() && !policy.outside.is_empty() {
         log::warn!(
-            "no outside interface is guarded: processes of the gateway and interfaces the policy does not name can reach \
-             blocked ports; name it in interfaces.outside"
+            "no outside interface of the policy exists yet: processes of the gateway and interfaces the policy does not name can reach \
+             blocked ports until one appears"
         );
     }
     Ok((inside, outside))

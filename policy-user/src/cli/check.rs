@@ -10,7 +10,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::OutputFormat;
-use crate::policy::{self, Diagnostic, LoadError, LoadedPolicy, MailServer, Mode, Strictness, diagnostics};
+use crate::policy::{
+    self, Diagnostic, LoadError, LoadedPolicy, MailServer, Mode, OnBlock, Policy, Strictness, Treatment,
+    diagnostics,
+};
 
 /// Check a policy file and say what it means. Needs no root.
 ///
@@ -117,8 +120,19 @@ fn as_json(args: &Args, result: &Loaded, code: u8) -> Value {
 fn summary_json(loaded: &LoadedPolicy, now: Timestamp) -> Value {
     let policy = &loaded.policy;
     let texts = |nets: &[IpNet]| nets.iter().map(shown_net).collect::<Vec<String>>();
-    let globs =
-        |globs: &[policy::InterfaceGlob]| globs.iter().map(|glob| glob.0.clone()).collect::<Vec<String>>();
+    let inside = policy.inside.iter().map(|entry| {
+        let Treatment { mode, on_block } = entry.treatment;
+        json!({ "match": entry.glob.0, "mode": mode, "on_block": on_block })
+    });
+    let groups = policy.groups.iter().map(|group| {
+        json!({
+            "name": group.name,
+            "clients": texts(&group.clients),
+            "mode": group.treatment.mode,
+            "on_block": group.treatment.on_block,
+            "line": group.line,
+        })
+    });
     let servers = policy.mail_servers.iter().map(|server| {
         json!({
             "name": server.name,
@@ -144,12 +158,15 @@ fn summary_json(loaded: &LoadedPolicy, now: Timestamp) -> Value {
     json!({
         "name": policy.name,
         "mode": policy.mode,
-        "inside": policy.inside.iter().map(|entry| entry.glob.0.clone()).collect::<Vec<String>>(),
-        "outside": globs(&policy.outside),
+        "on_block": policy.on_block,
+        "gateway_mail": if policy.gateway_mail { "allow" } else { "deny" },
+        "inside": inside.collect::<Vec<Value>>(),
+        "outside": policy.outside.iter().map(|glob| glob.0.clone()).collect::<Vec<String>>(),
         "clients": texts(&policy.clients),
         "internal": texts(&policy.internal),
         "blocked_ports": policy.blocked_ports,
         "submission_ports": policy.submission_ports,
+        "groups": groups.collect::<Vec<Value>>(),
         "mail_servers": servers.collect::<Vec<Value>>(),
         "exceptions": exceptions.collect::<Vec<Value>>(),
         "log_file": policy.log_file,
@@ -165,17 +182,22 @@ struct Summary<'a> {
 impl Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = &self.loaded.policy;
-        let ports = shown(&policy.blocked_ports, u16::to_string);
         writeln!(f, "  policy        {}, revision {}", policy.name, self.loaded.revision)?;
-        match policy.mode {
-            Mode::Enforce => {
-                writeln!(f, "  mode          enforce: port {ports} is closed, except as listed below")?
-            }
-            Mode::Audit => writeln!(
-                f,
-                "  mode          audit: nothing is blocked, what would be is reported (port {ports})"
-            )?,
-        }
+        let mode = match policy.mode {
+            Mode::Enforce => "enforce",
+            Mode::Audit => "audit (what would be blocked goes on and is reported)",
+        };
+        writeln!(f, "  mode          {mode}{}", departures(policy, policy.mode, |it| it.mode, Mode::label))?;
+        let on_block = departures(policy, policy.on_block, |it| it.on_block, OnBlock::label);
+        writeln!(f, "  on block      {}{on_block}", policy.on_block.label())?;
+        let ports = shown(&policy.blocked_ports, u16::to_string);
+        writeln!(f, "  blocked       port {ports}, except as listed below")?;
+        let gateway_mail = match (policy.gateway_mail, policy.outside.is_empty()) {
+            (true, false) => "allowed",
+            (false, false) => "denied",
+            (_, true) => "not guarded, because no outside interface is named",
+        };
+        writeln!(f, "  gateway mail  {gateway_mail}")?;
         writeln!(f, "  inside        {}", shown(&policy.inside, |entry| entry.glob.0.clone()))?;
         writeln!(f, "  outside       {}", shown(&policy.outside, |glob| glob.0.clone()))?;
         writeln!(f, "  clients       {}", shown(&policy.clients, shown_net))?;
@@ -184,12 +206,25 @@ impl Display for Summary<'_> {
         if let Some(path) = &policy.log_file {
             writeln!(f, "  log file      {}", path.display())?;
         }
+        self.groups(f)?;
         self.mail_servers(f)?;
         self.exceptions(f)
     }
 }
 
 impl Summary<'_> {
+    fn groups(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups = &self.loaded.policy.groups;
+        if groups.is_empty() {
+            return writeln!(f, "  groups        none");
+        }
+        writeln!(f, "  groups        {}", groups.len())?;
+        for group in groups.iter().take(SHOWN) {
+            writeln!(f, "    {}: {}", group.name, shown(&group.clients, shown_net))?;
+        }
+        more(f, groups.len())
+    }
+
     fn mail_servers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let servers = &self.loaded.policy.mail_servers;
         if servers.is_empty() {
@@ -215,6 +250,33 @@ impl Summary<'_> {
         }
         more(f, exceptions.len())
     }
+}
+
+/// Which groups and interfaces say something else than the policy: "; audit for group guests, interface guest*".
+fn departures<T: Copy + PartialEq>(
+    policy: &Policy,
+    default: T,
+    said: impl Fn(&Treatment) -> Option<T>,
+    label: impl Fn(T) -> &'static str,
+) -> String {
+    let groups = policy.groups.iter().map(|group| (said(&group.treatment), format!("group {}", group.name)));
+    let inside =
+        policy.inside.iter().map(|entry| (said(&entry.treatment), format!("interface {}", entry.glob.0)));
+    let mut sayings: Vec<(T, Vec<String>)> = Vec::new();
+    for (said, whose) in groups.chain(inside) {
+        let Some(said) = said else { continue };
+        match sayings.iter_mut().find(|(known, _)| *known == said) {
+            Some((_, all)) => all.push(whose),
+            None => sayings.push((said, vec![whose])),
+        }
+    }
+    // Who says the same as the policy matters only beside somebody who doesn't: it may stand before them.
+    if sayings.iter().all(|(said, _)| *said == default) {
+        return String::new();
+    }
+    let text =
+        |(said, whose): &(T, Vec<String>)| format!("; {} for {}", label(*said), shown(whose, String::clone));
+    sayings.iter().map(text).collect()
 }
 
 fn about(server: &MailServer) -> String {

@@ -94,6 +94,6 @@ fn trust(dir: &Path) -> Result<(), DatapathError> {
 
 fn is_bpffs(path: &Path) -> bool {
     /// `BPF_FS_MAGIC` of linux/magic.h.
-    const MAGIC: i64 = 0xcafe_4a11;
-    rustix::fs::statfs(path).is_ok_and(|info| i64::from(info.f_type) == MAGIC)
+    const MAGIC: rustix::fs::FsWord = 0xcafe_4a11;
+    rustix::fs::statfs(path).is_ok_and(|info| info.f_type == MAGIC)
 }

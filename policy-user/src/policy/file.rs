@@ -99,6 +99,67 @@ impl Shape for OneOrMany {
     }
 }
 
+/// One word of a few. `true` is taken for the word it looks like: it is wrong, but quotes around it wouldn't help.
+#[derive(Debug, serde::Deserialize)]
+#[serde(untagged)]
+pub enum Word {
+    Text(String),
+    Truth(bool),
+}
+
+impl Word {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Truth(true) => "true",
+            Self::Truth(false) => "false",
+        }
+    }
+}
+
+impl Shape for Word {
+    const EXPECTED: &'static str = "one word";
+    const ADVICE: &'static str = "write one word, see policies/README.md";
+    fn accepts(kind: Kind) -> bool {
+        matches!(kind, Kind::Text | Kind::Truth)
+    }
+}
+
+/// An inside interface's name or pattern, alone or with what holds for it.
+#[derive(Debug)]
+pub enum GlobOrEntry {
+    Glob(String),
+    Entry(InsideEntry),
+}
+
+impl Shape for GlobOrEntry {
+    const EXPECTED: &'static str = "text or keys with values";
+    const ADVICE: &'static str = "write a name or pattern, or `{ match: \"guest*\", mode: audit }`";
+    fn accepts(kind: Kind) -> bool {
+        matches!(kind, Kind::Text | Kind::Map)
+    }
+}
+
+/// Not an untagged enum: that reads into a buffer first, where a key such as `25` is a number and no longer text.
+impl<'de> Deserialize<'de> for GlobOrEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = GlobOrEntry;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(GlobOrEntry::EXPECTED)
+            }
+            fn visit_str<E: Error>(self, glob: &str) -> Result<GlobOrEntry, E> {
+                Ok(GlobOrEntry::Glob(glob.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<GlobOrEntry, A::Error> {
+                InsideEntry::deserialize(MapAccessDeserializer::new(map)).map(GlobOrEntry::Entry)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
 /// Whatever stands at the key of a feature that doesn't exist yet.
 #[derive(Debug)]
 pub struct Anything;
@@ -117,10 +178,20 @@ impl Shape for Anything {
     }
 }
 
-/// Declares a mapping: its keys are written once, here. Of a key written twice the first value is kept (`places`
-/// reports it).
+/// A key as it stands in the file.
+macro_rules! key {
+    ($key:ident) => {
+        stringify!($key)
+    };
+    ($key:ident $written:literal) => {
+        $written
+    };
+}
+
+/// Declares a mapping: its keys are written once, here, with `as` where Rust reserves the word. Of a key written twice
+/// the first value is kept (`places` reports it).
 macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($key:ident: $value:ty),* $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident { $($key:ident $(as $written:literal)?: $value:ty),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub struct $name {
@@ -130,7 +201,7 @@ macro_rules! section {
         shape!(Map as $name, "keys with values", "write its keys below it, each with a colon and a value");
 
         impl Section for $name {
-            const KEYS: &'static [&'static str] = &[$(stringify!($key)),*];
+            const KEYS: &'static [&'static str] = &[$(key!($key $($written)?)),*];
         }
 
         impl<'de> Deserialize<'de> for $name {
@@ -145,7 +216,7 @@ macro_rules! section {
                         let mut section = $name::default();
                         while let Some(key) = map.next_key::<String>()? {
                             match key.as_str() {
-                                $(stringify!($key) if matches!(section.$key, Written::Absent) => {
+                                $(key!($key $($written)?) if matches!(section.$key, Written::Absent) => {
                                     section.$key = map.next_value()?;
                                 })*
                                 _ => drop(map.next_value::<IgnoredAny>()?),
@@ -170,12 +241,12 @@ section!(
         interfaces: Interfaces,
         networks: Networks,
         ports: Ports,
-        mode: String,
-        on_block: String,
+        mode: Word,
+        on_block: Word,
         mail_servers: List<MailServer>,
         exceptions: List<Exception>,
-        groups: List<Anything>,
-        gateway_mail: Anything,
+        groups: List<Group>,
+        gateway_mail: Word,
         detection: Anything,
         quarantine: Quarantine,
         log: Log,
@@ -183,7 +254,8 @@ section!(
         end: bool,
     }
 );
-section!(Interfaces { inside: List<String>, outside: List<String>, });
+section!(Interfaces { inside: List<GlobOrEntry>, outside: List<String>, });
+section!(InsideEntry { glob as "match": String, mode: Word, on_block: Word });
 section!(Networks { clients: List<String>, internal: List<String>, });
 section!(Ports { blocked: List<u64>, submission: List<u64>, });
 section!(MailServer { name: String, address: OneOrMany, mac: String, interface: String, to: OneOrMany });
@@ -194,6 +266,13 @@ section!(Exception {
     until: String,
     reason: String,
     owner: String,
+});
+section!(Group {
+    name: String,
+    clients: List<String>,
+    mode: Word,
+    on_block: Word,
+    detection: Anything,
 });
 section!(Quarantine { enabled: bool });
 section!(Log { file: String });

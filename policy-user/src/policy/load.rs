@@ -129,6 +129,8 @@ mod tests {
         let sections = [
             file::File::KEYS,
             file::Interfaces::KEYS,
+            file::InsideEntry::KEYS,
+            file::Group::KEYS,
             file::Networks::KEYS,
             file::Ports::KEYS,
             file::MailServer::KEYS,

@@ -61,6 +61,15 @@ pub enum OnBlock {
     Reject,
 }
 
+impl OnBlock {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+        }
+    }
+}
+
 /// How denied packets are treated; what is `None` is as the surroundings say: group, then interface, then policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Treatment {

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::diagnostics::quoted;
 use super::file::{self, Section, Written};
-use super::model::{InsideEntry, Mode, OnBlock, Policy, Treatment};
+use super::model::{OnBlock, Policy};
 use super::places::Spot;
 
 mod address_advice;
@@ -15,12 +15,14 @@ mod address_text;
 mod coverage;
 mod exceptions;
 mod findings;
+mod groups;
 mod interfaces;
 mod mail_servers;
 mod networks;
 mod ports;
 mod spelling;
 mod texts;
+mod treatment;
 mod until;
 
 pub use findings::Findings;
@@ -49,9 +51,14 @@ pub fn validate(file: &Written<file::File>, findings: &mut Findings<'_>, moment:
     let interfaces = interfaces::validate(&file.interfaces, root, findings);
     let networks = networks::validate(&file.networks, root, findings);
     let ports = ports::validate(&file.ports, root, findings);
-    let mode = mode(file, root, findings);
+    let mode = findings.require(&file.mode, root, "mode", "mode: enforce");
+    let mode = mode.and_then(|word| treatment::mode(word, root.key("mode"), findings));
+    let on_block = findings.optional(&file.on_block, root, "on_block");
+    let on_block = on_block.and_then(|word| treatment::on_block(word, root.key("on_block"), findings));
+    let groups = groups::validate(&file.groups, root, &networks, findings);
+    let gateway_mail = gateway_mail(file, root, &interfaces, findings);
     let context = mail_servers::Context { interfaces: &interfaces, networks: &networks };
-    let mut names = texts::Names::default();
+    let mut names = texts::Names::of("mail server and exception");
     let servers = mail_servers::validate(&file.mail_servers, root, &context, &mut names, findings);
     let exceptions = exceptions::Context { servers: &servers, networks: &networks, moment };
     let exceptions = exceptions::validate(&file.exceptions, root, &exceptions, &mut names, findings);
@@ -63,20 +70,16 @@ pub fn validate(file: &Written<file::File>, findings: &mut Findings<'_>, moment:
     }
     Some(Policy {
         name: name?,
-        inside: interfaces
-            .inside
-            .into_iter()
-            .map(|glob| InsideEntry { glob, treatment: Treatment::default() })
-            .collect(),
+        inside: interfaces.inside,
         outside: interfaces.outside,
         clients: networks.clients,
         internal: networks.internal,
         blocked_ports: ports.blocked,
         submission_ports: ports.submission,
         mode: mode?,
-        on_block: OnBlock::Drop,
-        groups: Vec::new(),
-        gateway_mail: false,
+        on_block: on_block.unwrap_or(OnBlock::Drop),
+        groups,
+        gateway_mail,
         mail_servers: servers.entries,
         exceptions,
         log_file,
@@ -94,18 +97,27 @@ fn version_is_known(file: &file::File, root: Spot<'_>, findings: &mut Findings<'
     known
 }
 
-fn mode(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) -> Option<Mode> {
-    let text = findings.require(&file.mode, root, "mode", "mode: enforce")?;
-    match text.as_str() {
-        "enforce" => Some(Mode::Enforce),
-        "audit" => Some(Mode::Audit),
-        _ => {
-            let message = format!("{} is not a mode", quoted(text));
-            let help = "write `enforce` (deny) or `audit` (only report what would be denied)";
-            findings.error("unknown-mode", root.key("mode").span(), message, help);
-            None
-        }
+/// Only the guard sees what the gateway itself sends, so without an outside interface nobody obeys the key.
+fn gateway_mail(
+    file: &file::File,
+    root: Spot<'_>,
+    interfaces: &interfaces::Interfaces,
+    findings: &mut Findings<'_>,
+) -> bool {
+    let Some(word) = findings.optional(&file.gateway_mail, root, "gateway_mail") else {
+        return false;
+    };
+    let (word, at) = (word.as_str(), root.key("gateway_mail").span());
+    if !matches!(word, "deny" | "allow") {
+        let message = format!("{} is not something to do with mail of the gateway itself", quoted(word));
+        let help = "write `deny`, or `allow` if programs on the gateway send mail themselves";
+        findings.error("unknown-gateway-mail", at, message, help);
+    } else if interfaces.outside.is_empty() {
+        let message = "`gateway_mail` changes nothing: no outside interface is guarded";
+        let help = "name the interfaces that packets leave through in `interfaces.outside`, or remove it";
+        findings.warn("gateway-mail-without-outside", at, message, help);
     }
+    word == "allow"
 }
 
 fn log_file(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) -> Option<PathBuf> {
@@ -131,41 +143,14 @@ fn refuse_unsupported(file: &file::File, root: Spot<'_>, findings: &mut Findings
         let message = format!("`{key}` is not yet supported");
         findings.error("not-yet-supported", root.key(key).span(), message, help);
     };
-    if matches!(&file.groups, Written::As(list) if !list.is_empty()) {
-        refuse("groups", "groups: []");
-    }
     if matches!(&file.notify, Written::As(list) if !list.is_empty()) {
         refuse("notify", "notify: []");
-    }
-    if matches!(file.gateway_mail, Written::As(_)) {
-        refuse("gateway_mail", "");
     }
     if matches!(file.detection, Written::As(_)) {
         refuse("detection", "");
     }
-    for (key, written) in [("groups", &file.groups), ("notify", &file.notify)] {
-        findings.optional(written, root, key);
-    }
-    refuse_on_block(file, root, findings);
+    findings.optional(&file.notify, root, "notify");
     refuse_quarantine(file, root, findings);
-}
-
-fn refuse_on_block(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
-    let Some(action) = findings.optional(&file.on_block, root, "on_block") else {
-        return;
-    };
-    let at = root.key("on_block").span();
-    match action.as_str() {
-        "drop" => {}
-        "reject" | "notice" => {
-            let message = format!("`on_block: {action}` is not yet supported");
-            findings.error("not-yet-supported", at, message, "write `on_block: drop`");
-        }
-        _ => {
-            let message = format!("{} is not something to do with a blocked packet", quoted(action));
-            findings.error("unknown-action", at, message, "write `on_block: drop`");
-        }
-    }
 }
 
 fn refuse_quarantine(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {

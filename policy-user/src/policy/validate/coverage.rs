@@ -63,6 +63,23 @@ pub fn covered(nets: &[IpNet]) -> Vec<(usize, usize)> {
     pairs
 }
 
+/// Pairs of indices: an entry, and the narrowest one around it. Of equal ones the earlier is around the later.
+pub fn enclosed(nets: &[IpNet]) -> Vec<(usize, usize)> {
+    let mut order: Vec<usize> = (0..nets.len()).collect();
+    // A network stands before those it contains, and they before all that begin after its end.
+    order.sort_by_key(|index| nets[*index]);
+    let mut pairs = Vec::new();
+    let mut around: Vec<usize> = Vec::new();
+    for index in order {
+        while around.pop_if(|outer| !nets[*outer].contains(&nets[index])).is_some() {}
+        if let Some(outer) = around.last() {
+            pairs.push((index, *outer));
+        }
+        around.push(index);
+    }
+    pairs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +111,13 @@ mod tests {
         let list =
             nets(&["10.0.0.64/26", "10.0.0.0/24", "10.0.1.0/24", "10.0.1.0/24", "fd25::1/128", "::/0"]);
         assert_eq!(covered(&list), [(0, 1), (3, 2), (4, 5)]);
+    }
+
+    #[test]
+    fn the_narrowest_network_around_an_entry_is_named() {
+        let list =
+            nets(&["10.0.0.64/26", "10.0.0.0/24", "10.0.0.65/32", "10.0.1.0/24", "10.0.0.0/8", "::/0"]);
+        assert_eq!(enclosed(&list), [(1, 4), (0, 1), (2, 0), (3, 4)]);
+        assert_eq!(enclosed(&nets(&["0.0.0.0/0", "10.0.0.0/8", "::/0", "10.0.0.0/8"])), [(1, 0), (3, 1)]);
     }
 }

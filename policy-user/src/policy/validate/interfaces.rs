@@ -1,10 +1,10 @@
-//! `interfaces`: which names are inside and which outside.
+//! `interfaces`: which names are inside and which outside, and how what comes in is treated.
 
 use super::super::diagnostics::quoted;
-use super::super::file::{self, Written};
-use super::super::model::InterfaceGlob;
+use super::super::file::{self, GlobOrEntry, Written};
+use super::super::model::{InsideEntry, InterfaceGlob, Treatment};
 use super::super::places::{Span, Spot};
-use super::Findings;
+use super::{Findings, treatment};
 
 /// Linux's limit for an interface name.
 const MAX_NAME: usize = 15;
@@ -14,7 +14,7 @@ const MAX_LISTED: usize = 256;
 
 #[derive(Debug, Default)]
 pub struct Interfaces {
-    pub inside: Vec<InterfaceGlob>,
+    pub inside: Vec<InsideEntry>,
     pub outside: Vec<InterfaceGlob>,
 }
 
@@ -30,7 +30,7 @@ pub fn validate(
     let spot = root.key("interfaces");
     findings.unknown_keys::<file::Interfaces>(spot);
     let inside = findings.require(&section.inside, spot, "inside", "inside: [lan0]");
-    let inside = inside.map(|list| globs(list, spot.key("inside"), "inside", findings)).unwrap_or_default();
+    let inside = inside.map(|list| entries(list, spot.key("inside"), findings)).unwrap_or_default();
     if matches!(&section.inside, Written::As(list) if list.is_empty()) {
         let at = spot.key("inside").span();
         let message = "`inside` is empty: nothing would be guarded";
@@ -44,9 +44,53 @@ pub fn validate(
     let outside = findings.optional(&section.outside, spot, "outside");
     let outside =
         outside.map(|list| globs(list, spot.key("outside"), "outside", findings)).unwrap_or_default();
-    check_apart(&inside, &outside, findings);
-    let plain = |globs: Vec<(InterfaceGlob, Span)>| globs.into_iter().map(|(glob, _)| glob).collect();
-    Interfaces { inside: plain(inside), outside: plain(outside) }
+    if outside.is_empty() {
+        let message = "no outside interface is named: \
+            processes of the gateway and interfaces not named can reach blocked ports";
+        let help = "name the interfaces that packets leave through, such as `outside: [wan0]`";
+        findings.warn("no-outside-interface", spot.key("outside").span(), message, help);
+    }
+    let inside_globs: Vec<(InterfaceGlob, Span)> =
+        inside.iter().map(|(entry, at)| (entry.glob.clone(), *at)).collect();
+    warn_of_unreachable(&inside_globs, findings);
+    check_apart(&inside_globs, &outside, findings);
+    Interfaces {
+        inside: inside.into_iter().map(|(entry, _)| entry).collect(),
+        outside: outside.into_iter().map(|(glob, _)| glob).collect(),
+    }
+}
+
+fn entries(
+    list: &[Written<GlobOrEntry>],
+    spot: Spot<'_>,
+    findings: &mut Findings<'_>,
+) -> Vec<(InsideEntry, Span)> {
+    if is_too_long(list.len(), spot, "inside", findings) {
+        return Vec::new();
+    }
+    let entry = |(index, written)| {
+        let spot = spot.at(index);
+        inside_entry(findings.entry(written, spot, "inside")?, spot, findings)
+    };
+    list.iter().enumerate().filter_map(entry).collect()
+}
+
+/// The entry with the place of its glob.
+fn inside_entry(
+    written: &GlobOrEntry,
+    spot: Spot<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<(InsideEntry, Span)> {
+    let (text, at, treatment) = match written {
+        GlobOrEntry::Glob(text) => (text, spot.span(), Treatment::default()),
+        GlobOrEntry::Entry(entry) => {
+            findings.unknown_keys::<file::InsideEntry>(spot);
+            let treatment = treatment::validate(&entry.mode, &entry.on_block, spot, findings);
+            let text = findings.require(&entry.glob, spot, "match", "match: \"guest*\"")?;
+            (text, spot.key("match").span(), treatment)
+        }
+    };
+    Some((InsideEntry { glob: glob(text, at, findings)?, treatment }, at))
 }
 
 fn globs(
@@ -55,9 +99,7 @@ fn globs(
     key: &str,
     findings: &mut Findings<'_>,
 ) -> Vec<(InterfaceGlob, Span)> {
-    if list.len() > MAX_LISTED {
-        let message = format!("`{key}` has more than {MAX_LISTED} entries");
-        findings.error("too-many-interfaces", spot.span(), message, "use patterns, such as \"vlan*\"");
+    if is_too_long(list.len(), spot, key, findings) {
         return Vec::new();
     }
     let mut globs: Vec<(InterfaceGlob, Span)> = Vec::new();
@@ -67,9 +109,10 @@ fn globs(
             continue;
         };
         let at = spot.span();
-        if let Some((message, help)) = refusal(text) {
-            findings.error("bad-interface", at, message, help);
-        } else if let Some((_, first)) = globs.iter().find(|(glob, _)| glob.0 == *text) {
+        let Some(glob) = glob(text, at, findings) else {
+            continue;
+        };
+        if let Some((_, first)) = globs.iter().find(|(other, _)| *other == glob) {
             let message = format!("{} is listed twice", quoted(text));
             findings.conflict(
                 "duplicate-interface",
@@ -79,10 +122,29 @@ fn globs(
                 (*first, "first listed here"),
             );
         } else {
-            globs.push((InterfaceGlob(text.clone()), at));
+            globs.push((glob, at));
         }
     }
     globs
+}
+
+fn is_too_long(entries: usize, spot: Spot<'_>, key: &str, findings: &mut Findings<'_>) -> bool {
+    let too_long = entries > MAX_LISTED;
+    if too_long {
+        let message = format!("`{key}` has more than {MAX_LISTED} entries");
+        findings.error("too-many-interfaces", spot.span(), message, "use patterns, such as \"vlan*\"");
+    }
+    too_long
+}
+
+fn glob(text: &str, at: Span, findings: &mut Findings<'_>) -> Option<InterfaceGlob> {
+    match refusal(text) {
+        None => Some(InterfaceGlob(text.to_owned())),
+        Some((message, help)) => {
+            findings.error("bad-interface", at, message, help);
+            None
+        }
+    }
 }
 
 /// Why a text is no interface name or pattern, and what to write.
@@ -105,6 +167,38 @@ pub fn refusal(text: &str) -> Option<(String, String)> {
         Some((message, "remove it; the gateway's own traffic needs no interface here".to_owned()))
     } else {
         None
+    }
+}
+
+/// The first entry that matches counts, so one after another that matches all the same names never does.
+fn warn_of_unreachable(inside: &[(InterfaceGlob, Span)], findings: &mut Findings<'_>) {
+    for (index, (glob, at)) in inside.iter().enumerate() {
+        let before = inside.iter().take(index).map(|(before, _)| before);
+        let Some(before) = before.into_iter().find(|before| covers(before.0.as_bytes(), glob.0.as_bytes()))
+        else {
+            continue;
+        };
+        let (shown, first) = (quoted(&glob.0), quoted(&before.0));
+        let (message, help) = if glob == before {
+            (format!("{shown} stands twice in `inside`"), "remove it; the first one counts".to_owned())
+        } else {
+            let message = format!("{shown} never counts: {first} stands before it and matches it too");
+            (message, format!("put it before {first}, or remove it"))
+        };
+        findings.warn("unreachable-entry", *at, message, help);
+    }
+}
+
+/// Whether `wide` matches every name that `narrow` does; not found for rarities such as `*?` and `?*`. Both have at most
+/// 15 bytes, so the recursion is bounded.
+fn covers(wide: &[u8], narrow: &[u8]) -> bool {
+    match (wide.split_first(), narrow.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => covers(rest, narrow) || (!narrow.is_empty() && covers(wide, &narrow[1..])),
+        (_, Some((b'*', _))) => false,
+        (Some((b'?', rest)), Some((_, tail))) => covers(rest, tail),
+        (Some((w, rest)), Some((n, tail))) if w == n => covers(rest, tail),
+        _ => false,
     }
 }
 
@@ -139,6 +233,32 @@ mod tests {
         }
         for text in ["lan0", "vlan*", "*", "en?0", "fifteen-letters", "br-0.25", "lo0"] {
             assert!(refusal(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_another_only_if_it_matches_all_of_its_names() {
+        let covers = |wide: &str, narrow: &str| covers(wide.as_bytes(), narrow.as_bytes());
+        for (wide, narrow) in [
+            ("lan0", "lan0"),
+            ("lan*", "lan0"),
+            ("*", "lan*"),
+            ("lan?", "lan0"),
+            ("lan*", "lan?*"),
+            ("l*n*", "lan*"),
+        ] {
+            assert!(covers(wide, narrow), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [
+            ("lan0", "lan*"),
+            ("lan?", "lan*"),
+            ("lan?", "lan"),
+            ("lan?*", "lan*"),
+            ("lan0", "lan?"),
+            ("?", "*"),
+            ("vlan*", "*"),
+        ] {
+            assert!(!covers(wide, narrow), "{wide} {narrow}");
         }
     }
 }

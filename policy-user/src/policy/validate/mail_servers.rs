@@ -179,7 +179,7 @@ fn interface_name(
             "write the name of the interface it is behind, such as lan0",
         );
     } else if !context.interfaces.inside.is_empty()
-        && !context.interfaces.inside.iter().any(|glob| glob.matches(text))
+        && !context.interfaces.inside.iter().any(|entry| entry.glob.matches(text))
     {
         let message = format!(
             "{} is not an inside interface: nothing the mail server sends comes through it",

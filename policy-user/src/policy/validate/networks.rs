@@ -61,8 +61,24 @@ pub fn validate(written: &Written<file::Networks>, root: Spot<'_>, findings: &mu
     }
 }
 
-/// The networks of a list that can stand in it, each with its place.
+/// The networks of a list that can stand in it, each with its place; warns of those that others cover.
 pub fn nets(
+    list: &[Written<String>],
+    spot: Spot<'_>,
+    key: &str,
+    role: Role,
+    findings: &mut Findings<'_>,
+) -> Vec<(IpNet, Span)> {
+    let nets = usable(list, spot, key, role, findings);
+    let plain: Vec<IpNet> = nets.iter().map(|(net, _)| *net).collect();
+    for (inner, outer) in covered(&plain) {
+        warn_of_covered(nets[inner], &plain[outer], key, findings);
+    }
+    nets
+}
+
+/// The networks of a list that can stand in it, each with its place.
+pub fn usable(
     list: &[Written<String>],
     spot: Spot<'_>,
     key: &str,
@@ -88,7 +104,6 @@ pub fn nets(
         }
         nets.push((net, spot.span()));
     }
-    warn_of_covered(&nets, key, findings);
     nets
 }
 
@@ -119,16 +134,13 @@ pub fn shown(net: &IpNet) -> String {
     if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
 
-fn warn_of_covered(nets: &[(IpNet, Span)], key: &str, findings: &mut Findings<'_>) {
-    let plain: Vec<IpNet> = nets.iter().map(|(net, _)| *net).collect();
-    for (inner, outer) in covered(&plain) {
-        let message = if plain[inner] == plain[outer] {
-            format!("{} stands twice in `{key}`", shown(&plain[inner]))
-        } else {
-            format!("{} is already covered by {} in `{key}`", shown(&plain[inner]), shown(&plain[outer]))
-        };
-        findings.warn("unreachable-entry", nets[inner].1, message, "remove it, it changes nothing");
-    }
+pub fn warn_of_covered((inner, at): (IpNet, Span), outer: &IpNet, key: &str, findings: &mut Findings<'_>) {
+    let message = if inner == *outer {
+        format!("{} stands twice in `{key}`", shown(&inner))
+    } else {
+        format!("{} is already covered by {} in `{key}`", shown(&inner), shown(outer))
+    };
+    findings.warn("unreachable-entry", at, message, "remove it, it changes nothing");
 }
 
 fn warn_of_everything(clients: &[(IpNet, Span)], findings: &mut Findings<'_>) {

@@ -41,15 +41,22 @@ pub fn line(text: &str, key: &str, spot: Spot<'_>, findings: &mut Findings<'_>) 
 }
 
 /// Names given so far: a name is how the log and `explain` say which entry decided.
-#[derive(Default)]
-pub struct Names<'f>(HashMap<&'f str, Span>);
+pub struct Names<'f> {
+    given: HashMap<&'f str, Span>,
+    /// Whose names they are.
+    of: &'static str,
+}
 
 impl<'f> Names<'f> {
+    pub fn of(of: &'static str) -> Self {
+        Self { given: HashMap::new(), of }
+    }
+
     pub fn add(&mut self, name: &'f str, spot: Spot<'_>, findings: &mut Findings<'_>) {
         let at = spot.span();
-        if let Some(first) = self.0.insert(name, at) {
+        if let Some(first) = self.given.insert(name, at) {
             let message = format!("the name {} is given twice", quoted(name));
-            let help = "give each mail server and exception a name of its own";
+            let help = format!("give each {} a name of its own", self.of);
             findings.conflict("duplicate-name", at, message, help, (first, "first given here"));
         }
     }
