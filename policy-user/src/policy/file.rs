@@ -247,7 +247,7 @@ section!(
         exceptions: List<Exception>,
         groups: List<Group>,
         gateway_mail: Word,
-        detection: Anything,
+        detection: Detection,
         quarantine: Quarantine,
         log: Log,
         notify: List<Anything>,
@@ -274,6 +274,7 @@ section!(Group {
     on_block: Word,
     detection: Anything,
 });
+section!(Detection { preset: Word });
 section!(Quarantine { enabled: bool });
 section!(Log { file: String });
 

@@ -135,6 +135,7 @@ mod tests {
             file::Ports::KEYS,
             file::MailServer::KEYS,
             file::Exception::KEYS,
+            file::Detection::KEYS,
             file::Quarantine::KEYS,
             file::Log::KEYS,
         ];
