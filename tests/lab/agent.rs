@@ -48,6 +48,11 @@ impl<'lab> Agent<'lab> {
         Ok(agent)
     }
 
+    /// Where its policy lies.
+    pub fn policy_file(&self) -> &Path {
+        &self.policy
+    }
+
     /// Replaces the policy file, as an editor would: the agent has not read it yet.
     pub fn write_policy(&self, text: &str) -> Result<()> {
         let new = self.policy.with_extension("new");

@@ -18,7 +18,8 @@ use crate::iproute;
 use crate::listener::Listener;
 use crate::packet::RawSocket;
 use crate::sniffer::Sniffer;
-use crate::sys::PacketSocket;
+use crate::sys::{self, PacketSocket};
+use crate::tun::Tun;
 
 /// A network interface as the lab set it up.
 #[derive(Clone, Debug)]
@@ -180,6 +181,15 @@ impl Host {
     /// Starts to capture what an interface sends and receives.
     pub fn sniff(&self, interface: &str) -> Result<Sniffer> {
         Sniffer::start(self.packet_socket(interface, false)?)
+    }
+
+    /// Makes a tun device, up, whose other end is the caller.
+    pub fn tun(&self, name: &str) -> Result<Tun> {
+        let file = self.run(|| sys::open_tun(name))?;
+        let file =
+            file.with_context(|| format!("could not make the tun device {name} in {}", self.namespace))?;
+        self.ip(&format!("link set {name} up"))?;
+        Ok(Tun::new(file))
     }
 
     fn packet_socket(&self, interface: &str, ignore_outgoing: bool) -> Result<PacketSocket> {

@@ -17,6 +17,7 @@ pub mod host;
 pub mod listener;
 pub mod packet;
 pub mod sniffer;
+pub mod tun;
 
 mod addresses;
 mod iproute;
@@ -33,3 +34,4 @@ pub use listener::Listener;
 pub use packet::{Captured, RawSocket};
 pub use sniffer::Sniffer;
 pub use topology::{Lab, LabBuilder};
+pub use tun::Tun;

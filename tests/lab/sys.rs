@@ -1,4 +1,4 @@
-//! The only unsafe code of the lab: packet sockets, for which no safe wrapper exists.
+//! The only unsafe code of the lab: packet sockets and tun devices, for which no safe wrapper exists.
 
 use std::io;
 use std::mem;
@@ -116,6 +116,26 @@ fn stripped_tag(message: &libc::msghdr) -> Option<(u16, u16)> {
         unsafe { libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned() };
     let valid = auxiliary.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
     valid.then_some((auxiliary.tp_vlan_tpid, auxiliary.tp_vlan_tci))
+}
+
+/// Makes a tun device in the caller's network namespace, without the four bytes of packet information in front. It is gone
+/// when the returned file is closed.
+pub(crate) fn open_tun(name: &str) -> io::Result<std::fs::File> {
+    let file = std::fs::File::options().read(true).write(true).open("/dev/net/tun")?;
+    // SAFETY: a plain C structure for which all zero is a valid value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // The last byte stays zero: the name is a C string.
+    let room = request.ifr_name.len() - 1;
+    if name.len() > room {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the name is too long"));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes one ifreq, and `request` lives through the call.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) })?;
+    Ok(file)
 }
 
 fn check(status: i32) -> io::Result<()> {

@@ -127,3 +127,20 @@ fn the_kernel_side_tells_about_odd_framing_only_when_asked() -> Result<()> {
     ensure!(agent.counted("unreadable", "packets")? == 2);
     Ok(())
 }
+
+#[test]
+fn a_service_manager_is_told_when_the_policy_is_in_force_and_not_before() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().build()?;
+    let socket = std::os::unix::net::UnixDatagram::bind(lab.dir().join("notify"))?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let agent = Agent::prepare(&lab, &built_binary()?, &policy("{}"))?;
+    let mut command = agent.command("run")?;
+    command.arg("--policy").arg(agent.policy_file()).env("NOTIFY_SOCKET", lab.dir().join("notify"));
+    let _process = lab.gateway().spawn(command)?;
+    let mut message = [0; 256];
+    let length = socket.recv(&mut message)?;
+    ensure!(message[..length].starts_with(b"READY=1"), "{:?}", String::from_utf8_lossy(&message[..length]));
+    ensure!(agent.status()?["coverage"][0]["position"] == "first", "told before it was true");
+    Ok(())
+}
