@@ -1,0 +1,82 @@
+//! Bugs in the kernel programs, and in what only whole packets in a kernel can show.
+
+use super::Catcher::{self, Lab, TestRun};
+use super::{Mutant, mutant};
+
+const PACKET: &str = "policy-common/src/packet.rs";
+const LOOKUPS: &str = "policy-ebpf/src/policy.rs";
+const VERDICT: &str = "policy-ebpf/src/verdict.rs";
+const REPORT: &str = "policy-ebpf/src/report.rs";
+const SKB: &str = "policy-ebpf/src/skb.rs";
+
+const DROPS: Catcher = TestRun("the_door_drops_and_counts_as_the_table_says");
+const ANSWERS: Catcher = TestRun("the_door_answers_where_it_can_and_lets_nothing_out");
+const AUDIT: Catcher = TestRun("audit_mode_counts_the_same_and_stops_nothing");
+const KERNEL_GUARD: Catcher = TestRun("the_guard_drops_what_a_process_of_the_gateway_sends");
+const KERNEL_RANDOM: Catcher = TestRun("random_policies_mean_the_same_in_the_kernel");
+const WHOLE: Catcher = Lab("nothing_denied_leaves_and_everything_else_arrives");
+
+pub const MUTANTS: &[Mutant] = &[
+    mutant("drop returned as pass", VERDICT, "Action::Drop => TCX_DROP", "Action::Drop => TCX_NEXT", DROPS),
+    mutant("pass ends the chain", VERDICT, "Action::Pass => TCX_NEXT", "Action::Pass => 0", DROPS),
+    mutant("no answer possible: let it pass", VERDICT, "unwrap_or(TCX_DROP)", "unwrap_or(TCX_NEXT)", ANSWERS),
+    mutant(
+        "audit and enforce exchanged",
+        VERDICT,
+        "if settings.is_audit() {",
+        "if !settings.is_audit() {",
+        AUDIT,
+    ),
+    mutant("denied packets not counted", REPORT, "    count(counter::packets(reason));\n", "", DROPS),
+    mutant(
+        "only the first blocked port counts",
+        LOOKUPS,
+        "blocked.iter().fold(",
+        "blocked.iter().take(1).fold(",
+        DROPS,
+    ),
+    mutant("unused slots block port 0", LOOKUPS, ") && port != 0", ")", DROPS),
+    mutant(
+        "prefix look-up without the family's bits",
+        LOOKUPS,
+        "FULL_ADDR: u32 = 8 + ADDR_BITS",
+        "FULL_ADDR: u32 = ADDR_BITS",
+        DROPS,
+    ),
+    mutant(
+        "scope look-up without the scope's bits",
+        LOOKUPS,
+        "ScopeKey::PREFIX_BITS + ADDR_BITS",
+        "ADDR_BITS",
+        KERNEL_RANDOM,
+    ),
+    mutant("destination MAC taken for the source's", SKB, "self.load::<6>(6)", "self.load::<6>(0)", DROPS),
+    mutant(
+        "settings of a group ignored",
+        LOOKUPS,
+        "group.within(interface).within(",
+        "interface.within(",
+        KERNEL_RANDOM,
+    ),
+    mutant(
+        "a local process counts as let in",
+        LOOKUPS,
+        "            Origin::Local\n",
+        "            Origin::Door\n",
+        KERNEL_GUARD,
+    ),
+    mutant(
+        "only the linear part is looked at",
+        SKB,
+        "        self.ctx.len()\n",
+        "        (self.ctx.data_end() - self.ctx.data()) as u32\n",
+        WHOLE,
+    ),
+    mutant(
+        "fewer inline tags are followed than Linux strips",
+        PACKET,
+        "MAX_INLINE_TAGS: usize = 8",
+        "MAX_INLINE_TAGS: usize = 6",
+        WHOLE,
+    ),
+];
