@@ -60,12 +60,14 @@ pub fn decide(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> 
     if !policy.is_blocked(flow.dst_port) {
         return because(Reason::OtherTraffic);
     }
-    // 5. Not outbound.
-    if policy.net(&flow.dst).is_some_and(|net| net.is_internal()) {
-        return because(Reason::InternalDestination);
-    }
-    if policy.is_gateway(&flow.dst) {
-        return because(Reason::GatewayAddress);
+    // 5. Not outbound. Of a source-routed packet the header names a hop only, so rules about destinations don't count.
+    if !flow.source_routed {
+        if policy.net(&flow.dst).is_some_and(|net| net.is_internal()) {
+            return because(Reason::InternalDestination);
+        }
+        if policy.is_gateway(&flow.dst) {
+            return because(Reason::GatewayAddress);
+        }
     }
     let source = policy.net(&flow.src).unwrap_or_default();
     // 6. In quarantine. A mail server never is: taking the company's mail down is worse than a bot that waits.
@@ -80,6 +82,7 @@ pub fn decide(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> 
     }
     // 8. An exception that has not expired.
     if source.exceptions() != 0
+        && !flow.source_routed
         && let Some(permit) = policy.permit(source.exceptions(), &flow.dst)
         && policy.now() < permit.until()
     {
@@ -128,11 +131,13 @@ pub fn decide_at_guard(
         _ => {}
     }
     // 5. Not outbound: the company's own networks may be reached through an outside interface.
-    if policy.net(&flow.dst).is_some_and(|net| net.is_internal()) {
+    if !flow.source_routed && policy.net(&flow.dst).is_some_and(|net| net.is_internal()) {
         return because(Reason::InternalDestination);
     }
     match origin {
-        Origin::Local if gateway_mail => because(Reason::GatewayMail),
+        // A local TCP keeps to the path's MTU and sends no fragments. What conntrack has put together and cut anew looks local
+        // in IPv6, wherever it came from: `ip6_copy_metadata` drops the ingress interface (seen on Linux 6.18).
+        Origin::Local if gateway_mail && !flow.fragmented => because(Reason::GatewayMail),
         Origin::Local => because(Reason::LocalProcess),
         _ => because(Reason::UncoveredIngress),
     }
@@ -155,7 +160,7 @@ fn as_mail_server(
     {
         return Decision { reason: Reason::SpoofedMailServer, rule };
     }
-    if server.scope() != 0 && policy.permit(server.scope(), &flow.dst).is_none() {
+    if server.scope() != 0 && (flow.source_routed || policy.permit(server.scope(), &flow.dst).is_none()) {
         return Decision { reason: Reason::DestinationNotAllowed, rule };
     }
     Decision { reason: Reason::MailServer, rule }

@@ -134,6 +134,10 @@ pub struct Flow {
     pub complete: bool,
     /// Whether the TCP header follows the IP header without options or extension headers between them.
     pub plain: bool,
+    /// Whether the destination may be a hop on the way to another one: IPv4 source route, IPv6 routing header.
+    pub source_routed: bool,
+    /// Whether this is the first of several fragments.
+    pub fragmented: bool,
     /// VLAN id of the outermost tag inside the frame (12 bits); 0 where there is none or only a priority tag.
     pub inline_vlan: u16,
 }
@@ -153,6 +157,8 @@ impl Flow {
         ip_offset: 0,
         complete: false,
         plain: false,
+        source_routed: false,
+        fragmented: false,
         inline_vlan: 0,
     };
 }

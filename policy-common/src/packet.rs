@@ -47,7 +47,7 @@ const IPPROTO_SHIM6: u8 = 140;
 
 /// Reads the facts of one packet.
 #[inline(always)]
-pub fn parse(view: &impl PacketView, link: LinkType) -> Flow {
+pub fn parse(view: &(impl PacketView + ?Sized), link: LinkType) -> Flow {
     match link {
         LinkType::Ethernet => ethernet(view),
         LinkType::Ip => match view.load::<1>(0) {
@@ -59,7 +59,7 @@ pub fn parse(view: &impl PacketView, link: LinkType) -> Flow {
 }
 
 #[inline(always)]
-fn ethernet(view: &impl PacketView) -> Flow {
+fn ethernet(view: &(impl PacketView + ?Sized)) -> Flow {
     // A frame without an EtherType is not IP to anybody.
     let Some(ethertype) = view.load::<2>(12) else { return Flow::OTHER };
     let mut ethertype = u16::from_be_bytes(ethertype);
@@ -83,7 +83,7 @@ fn ethernet(view: &impl PacketView) -> Flow {
 }
 
 #[inline(always)]
-fn ipv4(view: &impl PacketView, offset: u32, inline_vlan: u16) -> Flow {
+fn ipv4(view: &(impl PacketView + ?Sized), offset: u32, inline_vlan: u16) -> Flow {
     let unreadable = Flow { payload: Payload::Unreadable, ip_offset: offset, inline_vlan, ..Flow::OTHER };
     let Some(h) = view.load::<20>(offset) else { return unreadable };
     let flow = Flow {
@@ -114,12 +114,38 @@ fn ipv4(view: &impl PacketView, offset: u32, inline_vlan: u16) -> Flow {
         };
         return Flow { payload: later(ambiguous), ..flow };
     }
-    let flow = Flow { plain: header_len == 20 && protocol == IPPROTO_TCP, ..flow };
+    let flow = Flow {
+        plain: header_len == 20 && protocol == IPPROTO_TCP,
+        source_routed: has_source_route(view, offset, header_len),
+        // More fragments follow this one.
+        fragmented: h[6] & 0x20 != 0,
+        ..flow
+    };
     transport(view, flow, protocol, offset + header_len, end)
 }
 
+/// Whether the IPv4 options may hold a source route (RFC 791 §3.1): then the destination in the header is not the last one.
+///
+/// Looks for the two option types anywhere instead of walking the options: their bytes elsewhere only cost a packet the
+/// benefit of an internal destination.
 #[inline(always)]
-fn ipv6(view: &impl PacketView, offset: u32, inline_vlan: u16) -> Flow {
+fn has_source_route(view: &(impl PacketView + ?Sized), offset: u32, header_len: u32) -> bool {
+    const LOOSE: u8 = 131;
+    const STRICT: u8 = 137;
+    let mut found = false;
+    for word in 5..15 {
+        if word * 4 < header_len {
+            // Options that can't be read are not trusted either.
+            found |= view
+                .load::<4>(offset + word * 4)
+                .is_none_or(|bytes| bytes.contains(&LOOSE) || bytes.contains(&STRICT));
+        }
+    }
+    found
+}
+
+#[inline(always)]
+fn ipv6(view: &(impl PacketView + ?Sized), offset: u32, inline_vlan: u16) -> Flow {
     let unreadable = Flow { payload: Payload::Unreadable, ip_offset: offset, inline_vlan, ..Flow::OTHER };
     let Some([version, _, _, _, len0, len1, next, _]) = view.load::<8>(offset) else { return unreadable };
     let Some(src) = view.load::<16>(offset + 8) else { return unreadable };
@@ -138,14 +164,21 @@ fn ipv6(view: &impl PacketView, offset: u32, inline_vlan: u16) -> Flow {
 }
 
 /// Walks the headers behind the IP header to the TCP ports. `flow` comes in as unreadable.
+///
+/// `start` is where a fragment's own bytes begin, if it is one of several.
 #[inline(always)]
-fn transport(view: &impl PacketView, flow: Flow, first: u8, start: u32, end: u32) -> Flow {
+fn transport(view: &(impl PacketView + ?Sized), flow: Flow, first: u8, start: u32, end: u32) -> Flow {
     let ipv6 = flow.src.family() == Addr::IPV6;
+    let mut flow = flow;
     let mut next = first;
     let mut offset = start;
+    let mut fragment_start = start;
     for _ in 0..=MAX_HEADERS {
         if next == IPPROTO_TCP {
-            return tcp(view, flow, offset, end);
+            // Later fragments from AMBIGUOUS_BELOW on pass, so none of them may be able to reach the ports.
+            let within_reach = flow.fragmented && offset - fragment_start > AMBIGUOUS_BELOW - 4;
+            let readable = if within_reach { Payload::AmbiguousFragment } else { Payload::Tcp };
+            return tcp(view, flow, readable, offset, end);
         }
         if !may_hide_tcp(next, ipv6) {
             return Flow { payload: Payload::Other, ..flow };
@@ -161,7 +194,15 @@ fn transport(view: &impl PacketView, flow: Flow, first: u8, start: u32, end: u32
                 if fragment_offset != 0 {
                     return Flow { payload: later(fragment_offset < AMBIGUOUS_BELOW), ..flow };
                 }
+                // The M bit: more fragments follow. Without it the fragment is "atomic", a whole packet (RFC 6946).
+                flow.fragmented |= frag1 & 1 != 0;
+                fragment_start = offset + 8;
                 8
+            }
+            IPPROTO_ROUTING => {
+                // RFC 8200 §4.4: the fourth byte counts the hops that are still to come.
+                flow.source_routed |= frag1 != 0;
+                (u32::from(len) + 1) * 8
             }
             // RFC 4302 §2.2: 4-byte units, minus 2.
             IPPROTO_AH => (u32::from(len) + 2) * 4,
@@ -174,13 +215,13 @@ fn transport(view: &impl PacketView, flow: Flow, first: u8, start: u32, end: u32
 }
 
 #[inline(always)]
-fn tcp(view: &impl PacketView, flow: Flow, offset: u32, end: u32) -> Flow {
+fn tcp(view: &(impl PacketView + ?Sized), flow: Flow, readable: Payload, offset: u32, end: u32) -> Flow {
     if offset + 4 > end {
         return flow;
     }
     let Some([sport0, sport1, dport0, dport1]) = view.load::<4>(offset) else { return flow };
     let mut flow = Flow {
-        payload: Payload::Tcp,
+        payload: readable,
         src_port: u16::from_be_bytes([sport0, sport1]),
         dst_port: u16::from_be_bytes([dport0, dport1]),
         ..flow

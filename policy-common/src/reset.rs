@@ -27,7 +27,7 @@ pub struct Reset<'a> {
 
 impl<'a> Reset<'a> {
     /// The reset that makes the sender of `flow` give up at once; `None` where none may or can be sent: to a reset (two
-    /// hosts would answer each other for ever), to a source that is no single host, to a header that is cut off.
+    /// hosts would answer each other for ever), between addresses that are not of single hosts, to a header that is cut off.
     #[inline(always)]
     pub fn answering(flow: &'a Flow) -> Option<Self> {
         if flow.payload != Payload::Tcp

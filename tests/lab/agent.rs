@@ -101,10 +101,22 @@ impl<'lab> Agent<'lab> {
         ];
         command.arg(verb);
         match verb {
-            "reload" => command.args(&places[4..]),
+            "reload" | "confirm" => command.args(&places[4..]),
             _ => command.args(&places),
         };
         Ok(command)
+    }
+
+    /// Runs a verb with all of this agent's places; returns its exit code and all it said.
+    pub fn told(&self, verb: &str, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        let output = self.command(verb)?.args(arguments).output()?;
+        let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        Ok((output.status.code(), told))
+    }
+
+    /// The directory of what outlives a restart.
+    pub fn state_dir(&self) -> &Path {
+        &self.state
     }
 
     /// What `status --format json` says.

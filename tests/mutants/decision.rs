@@ -25,8 +25,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "internal asked about the source",
         DECIDE,
-        "// 5. Not outbound.\n    if policy.net(&flow.dst)",
-        "// 5. Not outbound.\n    if policy.net(&flow.src)",
+        "if !flow.source_routed {\n        if policy.net(&flow.dst)",
+        "if !flow.source_routed {\n        if policy.net(&flow.src)",
         TABLE,
     ),
     mutant(
@@ -36,6 +36,7 @@ pub const MUTANTS: &[Mutant] = &[
         "policy.is_gateway(&flow.src)",
         TABLE,
     ),
+    mutant("a source route is believed", DECIDE, "if !flow.source_routed {", "if true {", TABLE),
     mutant("quarantine never ends", DECIDE, "is_some_and(|until| policy.now() < until)", "is_some()", TABLE),
     mutant(
         "a mail server can be in quarantine",

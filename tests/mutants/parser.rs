@@ -150,10 +150,19 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "a fragment header's reserved byte is its length",
         PACKET,
-        "                }\n                8\n",
-        "                }\n                (u32::from(len) + 1) * 8\n",
+        "                fragment_start = offset + 8;\n                8\n",
+        "                fragment_start = offset + 8;\n                (u32::from(len) + 1) * 8\n",
         TABLE,
     ),
+    mutant(
+        "ports within reach of a later fragment",
+        PACKET,
+        "offset - fragment_start > AMBIGUOUS_BELOW - 4",
+        "offset - fragment_start > AMBIGUOUS_BELOW * 64",
+        TABLE,
+    ),
+    mutant("segments left ignored", PACKET, "flow.source_routed |= frag1 != 0;", "", TABLE),
+    mutant("loose source route not seen", PACKET, "const LOOSE: u8 = 131;", "const LOOSE: u8 = 130;", TABLE),
     mutant(
         "mobility header not walked",
         PACKET,

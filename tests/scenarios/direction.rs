@@ -7,7 +7,7 @@ use policy_common::Reason;
 
 use super::Bare::{Drops, Forwards};
 use super::Expect;
-use super::parties::{CLIENT, Family, GUEST, MAIL, Party, Shot};
+use super::parties::{CLIENT, Family, GUEST, MAIL, Party, RELAY, SCANNER, Shot};
 use super::policy::GATEWAY_OUTSIDE;
 use super::table::{Table, UNTOUCHED};
 
@@ -20,6 +20,69 @@ pub fn rows(t: &mut Table) {
     replies(t);
     errors(t);
     everybody(t);
+    source_routed(t);
+}
+
+/// Hosts and routers ignore source routes by default, so a bare router drops these; with `accept_source_route` or
+/// `seg6_enabled` it sends them on to where the option says.
+fn source_routed(t: &mut Table) {
+    const HOP: &str = "the header names a hop, the option where it goes: not a destination rule's business";
+    let denied = Expect::Deny(Reason::NotAMailServer);
+    let rows = [
+        ("client to the gateway", CLIENT, ["10.25.0.1", "fd25::1"], 25, denied),
+        ("client to an internal host", CLIENT, ["10.99.3.1", "fd25:99::301"], 25, denied),
+        ("client to the gateway, port 26", CLIENT, ["10.25.0.1", "fd25::1"], 26, UNTOUCHED),
+        ("scanner to its provider", SCANNER, ["203.0.113.201", "2001:db8:aaaa::301"], 25, denied),
+        (
+            "relay to its networks",
+            RELAY,
+            ["198.51.100.201", "2001:db8:bbbb::301"],
+            25,
+            Expect::Deny(Reason::DestinationNotAllowed),
+        ),
+        (
+            "mail server to anywhere",
+            MAIL,
+            ["198.18.201.9", "2001:db8:cafe::f301"],
+            25,
+            Expect::Pass(Reason::MailServer),
+        ),
+    ];
+    for (name, from, [v4, v6], port, expect) in rows {
+        for (kind, option) in [("loose", 131), ("strict", 137)] {
+            let shot = to(t.shot(Family::V4, from, port), v4);
+            let route = [1, option, 7, 4, 198, 18, 200, 1];
+            let frame = shot.v4(shot.ipv4().options(&route)).tcp(shot.syn());
+            t.one(&format!("v4 {kind} source route, {name}"), HOP, &shot, frame.build(), expect, Drops);
+        }
+        let shot = to(t.shot(Family::V6, from, port), v6);
+        let next_hop = [[0; 4].as_slice(), &shot.to6.octets()].concat();
+        let frame = shot.v6(shot.ipv6().routing(4, 1, &next_hop)).tcp(shot.syn());
+        // A router looks into the routing header only where it is the hop itself.
+        let bare = if v6 == "fd25::1" { Drops } else { Forwards };
+        t.one(&format!("v6 routing header, {name}"), HOP, &shot, frame.build(), expect, bare);
+    }
+    // The neighbours: other options, and a routing header whose hops are all behind it.
+    let shot = to(t.shot(Family::V4, CLIENT, 25), "10.99.3.2");
+    let frame = shot.v4(shot.ipv4().options(&[148, 4, 0, 0])).tcp(shot.syn());
+    t.one(
+        "v4 router alert to an internal host",
+        "not a source route",
+        &shot,
+        frame.build(),
+        INTERNAL,
+        Forwards,
+    );
+    let shot = to(t.shot(Family::V6, CLIENT, 25), "fd25:99::302");
+    let frame = shot.v6(shot.ipv6().routing(4, 0, &[0; 20])).tcp(shot.syn());
+    t.one(
+        "v6 routing header at its end, to an internal host",
+        "no hop to come",
+        &shot,
+        frame.build(),
+        INTERNAL,
+        Forwards,
+    );
 }
 
 fn to(mut shot: Shot, address: &str) -> Shot {

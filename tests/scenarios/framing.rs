@@ -83,6 +83,11 @@ impl Framing {
         self.tags.len() <= MAX_INLINE_TAGS && self.headers.len() <= MAX_HEADERS
     }
 
+    /// Whether the IPv6 twin has hops to come behind its destination.
+    pub fn is_source_routed(&self) -> bool {
+        self.headers.iter().any(|header| matches!(header, Header::Routing(_, left) if *left > 0))
+    }
+
     pub fn within_limits(mut self) -> Self {
         self.tags.truncate(MAX_INLINE_TAGS);
         self.headers.truncate(MAX_HEADERS);

@@ -10,6 +10,7 @@ pub fn rows(t: &mut Table) {
     atomic(t);
     whole_chain_first(t);
     chain_split(t);
+    ports_within_reach(t);
     later(t);
     overlapping(t);
     nested(t);
@@ -84,6 +85,20 @@ fn whole_chain_first(t: &mut Table) {
         let frames = s.ip().tcp(s.syn().payload(&[0x41; 80])).fragments(&[8, 56, 64]);
         forwarded(frames.into_iter().zip([Part::Readable, Part::Ambiguous, Part::Ambiguous, Part::Later]))
     });
+}
+
+/// A later fragment at offset 64 or behind passes; it must not be able to reach the ports of the first.
+fn ports_within_reach(t: &mut Table) {
+    const REACH: &str = "a later fragment that passes could overwrite the port";
+    let first =
+        |s: &Shot, units| s.v6(s.ipv6().fragment(0, true, 9).destination_options(units)).tcp(s.syn()).build();
+    t.trio_of("first fragment with 56 bytes of options", REACH, V6, |s| {
+        forwarded([(first(s, 6), Part::Readable)])
+    });
+    for units in [7, 20] {
+        let name = format!("first fragment with {} bytes of options", (units + 1) * 8);
+        t.whoever(&name, REACH, V6, |s| forwarded([(first(s, units), Part::Ambiguous)]));
+    }
 }
 
 fn chain_split(t: &mut Table) {
