@@ -1,6 +1,6 @@
 //! One blocked attempt as the log shows it: stable field names for machines, an aligned line for people.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -9,6 +9,7 @@ use policy_common::Reason;
 use policy_common::abi::{Event, verdict};
 use policy_common::flow::tcp_flags;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::netlink;
 use crate::policy::Revision;
@@ -18,6 +19,8 @@ use crate::policy::compile::{Instant, Rule};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Attempt {
     pub time: Timestamp,
+    /// Short name of this attempt, for `smtpfence allow --from-log`.
+    pub id: String,
     pub event: &'static str,
     /// `drop`, `reject`, or `would_block` where audit mode let the packet go on.
     pub verdict: &'static str,
@@ -50,16 +53,28 @@ pub struct Lexicon {
     /// Interface names by index; the last known one for interfaces that are gone.
     pub interfaces: HashMap<u32, String>,
     policies: HashMap<Revision, (String, Vec<Rule>)>,
+    /// Their revisions, the latest learnt last.
+    order: VecDeque<Revision>,
 }
+
+/// Policies whose events may still be in the ring. A reload storm must not fill the memory with more.
+const KNOWN_POLICIES: usize = 8;
 
 impl Lexicon {
     pub fn new() -> Self {
-        Self { interfaces: HashMap::new(), policies: HashMap::new() }
+        Self { interfaces: HashMap::new(), policies: HashMap::new(), order: VecDeque::new() }
     }
 
     /// Learns a policy's name and rules; events of earlier ones may still be in the ring.
     pub fn learn(&mut self, revision: Revision, name: &str, rules: &[Rule]) {
         self.policies.insert(revision, (name.to_owned(), rules.to_owned()));
+        self.order.retain(|known| *known != revision);
+        self.order.push_back(revision);
+        if self.order.len() > KNOWN_POLICIES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.policies.remove(&oldest);
+        }
     }
 
     /// The interface's name; of one that appeared a moment ago, as the kernel knows it.
@@ -75,6 +90,7 @@ impl Lexicon {
         let rule = policy.and_then(|(_, rules)| rules.get((event.rule() as usize).checked_sub(1)?));
         Attempt {
             time: wall_time(event.time(), now),
+            id: id(event),
             event: "attempt",
             verdict: verdict_label(event.verdict()),
             reason: Reason::from_number(event.reason()).map_or("unknown", Reason::label),
@@ -134,6 +150,21 @@ impl Serialize for Mac {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
+}
+
+/// 12 hexadecimal digits over what no two attempts share. Made of the kernel's own record, not of the wall clock, so that
+/// it is the same whoever reads the record and whenever.
+fn id(event: &Event) -> String {
+    let mut hash = Sha256::new();
+    hash.update(event.time().to_be_bytes());
+    for address in [event.src(), event.dst()] {
+        hash.update(address.to_ip().map(|ip| ip.to_string()).unwrap_or_default());
+        hash.update(" ");
+    }
+    hash.update(event.src_port().to_be_bytes());
+    hash.update(event.dst_port().to_be_bytes());
+    hash.update(event.seq().to_be_bytes());
+    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn endpoint(ip: Option<IpAddr>, port: u16) -> String {

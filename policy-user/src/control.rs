@@ -1,12 +1,14 @@
 //! The control socket: HTTP and JSON over a unix socket, so that `curl --unix-socket` works as well as our own verbs.
 
+mod peer;
+
 use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use axum::extract::{self, State};
+use axum::extract::{self, ConnectInfo, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,9 +20,11 @@ use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::agent::{QuarantineRequest, Quarantined, Request};
+use crate::agent::history::Kept;
+use crate::agent::{QuarantineRequest, Quarantined, ReloadRequest, Request, RunningPolicy};
 use crate::failure::Failure;
 use crate::status::Status;
+use peer::Peer;
 
 /// Takes the socket's place, also from an agent that died without removing it.
 pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
@@ -49,10 +53,16 @@ pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
 pub async fn serve(listener: UnixListener, agent: mpsc::Sender<Request>) {
     let router = Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/policy", get(policy))
+        .route("/v1/history", get(history))
+        .route("/v1/history/{revision}", get(revision))
         .route("/v1/reload", post(reload))
+        .route("/v1/confirm", post(confirm))
+        .route("/v1/cancel", post(cancel))
         .route("/v1/quarantine", post(quarantine))
         .route("/v1/release/{host}", post(release))
-        .with_state(agent);
+        .with_state(agent)
+        .into_make_service_with_connect_info::<Peer>();
     if let Err(error) = axum::serve(listener, router).await {
         log::error!("the control socket has failed: {error}");
     }
@@ -64,8 +74,49 @@ async fn status(State(agent): Agent) -> Result<Json<Status>, Failure> {
     ask(&agent, Request::Status).await.map(Json)
 }
 
-async fn reload(State(agent): Agent) -> Result<Json<Value>, Failure> {
-    ask(&agent, Request::Reload).await.map(|told| Json(json!({ "result": told })))
+async fn policy(State(agent): Agent) -> Result<Json<RunningPolicy>, Failure> {
+    ask(&agent, Request::Policy).await.map(Json)
+}
+
+async fn history(State(agent): Agent) -> Result<Json<Vec<Kept>>, Failure> {
+    ask(&agent, Request::History).await.map(Json)
+}
+
+async fn revision(
+    State(agent): Agent,
+    extract::Path(prefix): extract::Path<String>,
+) -> Result<Json<Value>, Failure> {
+    let (kept, text) = ask(&agent, |answer| Request::Revision(prefix, answer)).await?;
+    Ok(Json(json!({ "kept": kept, "text": text })))
+}
+
+/// An empty body asks for a plain reload, as `curl -X POST` does.
+async fn reload(
+    State(agent): Agent,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Bytes,
+) -> Result<Json<Value>, Failure> {
+    let request = match body.as_ref() {
+        [] => ReloadRequest::default(),
+        json => serde_json::from_slice(json).map_err(|error| {
+            Failure::Rejected(format!(
+                "the body is no reload request: {error}; send {{\"confirm_seconds\": 300}} or nothing"
+            ))
+        })?,
+    };
+    told(ask(&agent, |answer| Request::Reload(request, peer.user, answer)).await)
+}
+
+async fn confirm(State(agent): Agent, ConnectInfo(peer): ConnectInfo<Peer>) -> Result<Json<Value>, Failure> {
+    told(ask(&agent, |answer| Request::Confirm(peer.user, answer)).await)
+}
+
+async fn cancel(State(agent): Agent, ConnectInfo(peer): ConnectInfo<Peer>) -> Result<Json<Value>, Failure> {
+    told(ask(&agent, |answer| Request::Cancel(peer.user, answer)).await)
+}
+
+fn told(result: Result<String, Failure>) -> Result<Json<Value>, Failure> {
+    result.map(|told| Json(json!({ "result": told })))
 }
 
 async fn quarantine(

@@ -8,4 +8,5 @@ pub mod datapath;
 pub mod failure;
 pub mod netlink;
 pub mod policy;
+pub mod replace;
 pub mod status;

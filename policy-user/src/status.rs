@@ -8,8 +8,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Quarantined;
+use crate::agent::pending::{Pending, RolledBack, Trial};
 use crate::datapath::{self, Counters, Coverage, Pins, Position, State};
 use crate::failure::Failure;
+use crate::policy;
+use crate::policy::compile::Instant;
 
 /// What is in force, kept in the state directory so that it is known while no agent runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +38,12 @@ pub struct Status {
     pub quarantine: Vec<Quarantined>,
     /// Why the newest reload was refused; none after one that was not.
     pub reload_error: Option<String>,
+    /// The revision that the policy file has now; it comes into force only by a reload. None where it can't be read.
+    pub file_revision: Option<String>,
+    /// A policy in force that waits for `smtpfence confirm`.
+    pub pending: Option<Pending>,
+    /// A policy that was not confirmed; until the next reload.
+    pub rolled_back: Option<RolledBack>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -93,6 +102,8 @@ impl Status {
             .into_iter()
             .map(|coverage| CoverageStatus { position: datapath::position(pins, &coverage), coverage })
             .collect();
+        let file = in_force.as_ref().map(|in_force| in_force.file.as_path());
+        let file_revision = file.and_then(policy::revision_at).map(|revision| revision.to_string());
         Self {
             agent: None,
             in_force,
@@ -101,6 +112,9 @@ impl Status {
             lost_events: counters.lost_events(),
             quarantine: Vec::new(),
             reload_error: None,
+            file_revision,
+            pending: None,
+            rolled_back: None,
         }
     }
 
@@ -108,6 +122,15 @@ impl Status {
     pub fn without_agent(bpffs: &Path, state_dir: &Path) -> Result<Self, Failure> {
         let pins = Pins::at(bpffs);
         let counters = State::open(&pins)?.counters()?;
-        Ok(Self::new(&pins, InForce::read(state_dir), &counters))
+        let mut status = Self::new(&pins, InForce::read(state_dir), &counters);
+        status.tell_trial(Trial::read(state_dir).as_ref());
+        Ok(status)
+    }
+
+    /// Tells what is known of a trial.
+    pub fn tell_trial(&mut self, trial: Option<&Trial>) {
+        let now = Instant { wall: Timestamp::now(), boot: datapath::boot_time() };
+        self.pending = trial.and_then(|trial| trial.pending(now));
+        self.rolled_back = trial.and_then(Trial::rolled_back);
     }
 }

@@ -21,6 +21,9 @@ mail_servers:
 end: true
 "#;
 
+/// Flags, sequence and acknowledgement number of an answer.
+type Answer = (u8, u32, u32);
+
 const PROVIDER4: [u8; 4] = [203, 0, 113, 25];
 const SEQ: u32 = 1_000_000;
 
@@ -43,7 +46,7 @@ fn from_client(lab: &Lab) -> Frame {
 
 /// What a reset must say: flags, sequence, acknowledgement.
 #[track_caller]
-fn check(captured: Option<lab::Captured>, want: Option<(u8, u32, u32)>, what: &str) -> Result<()> {
+fn check(captured: Option<lab::Captured>, want: Option<Answer>, what: &str) -> Result<()> {
     let got = captured.and_then(|c| c.view()).and_then(|view| view.tcp);
     if let Some(tcp) = &got {
         ensure!(tcp.checksum_ok, "{what}: the checksum of the answer is wrong");
@@ -87,7 +90,7 @@ fn resets_follow_rfc_9293() -> Result<()> {
     let v6 = || from_client(&lab).ip(client6, provider6());
     let segment = |flags| Tcp::new(40_000, 25, flags).sequence(SEQ).acknowledgement(77);
     let acknowledged = flags::RST | flags::ACK;
-    let rows: [(&str, Tcp, Option<(u8, u32, u32)>); 7] = [
+    let rows: [(&str, Tcp, Option<Answer>); 7] = [
         ("SYN", segment(flags::SYN), Some((acknowledged, 0, SEQ + 1))),
         ("SYN with data", segment(flags::SYN).payload(b"EHLO x"), Some((acknowledged, 0, SEQ + 7))),
         ("mid-stream data", segment(flags::ACK | flags::PSH).payload(b"DATA"), Some((flags::RST, 77, 0))),

@@ -1,6 +1,8 @@
 //! Putting a policy in force: from the file to a generation on every inside interface, at start, on reload and when the
 //! network changes.
 
+mod reload;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -9,9 +11,11 @@ use jiff::Timestamp;
 use policy_common::Addr;
 
 use super::Config;
-use super::interfaces::{Absent, bound_interfaces, index_of, named_interfaces, present};
-use super::log_writer::LogWriter;
+use super::history::History;
+use super::interfaces::{Absent, attachable, bound_interfaces, index_of, present};
+use super::pending::Trial;
 use super::quarantine::{Quarantine, QuarantineRequest, Quarantined};
+use super::start::First;
 use crate::attempt::Lexicon;
 use crate::datapath::{self, Coverage, EventStream, Generation, Inside, KernelLog, Pins, Position, State};
 use crate::failure::Failure;
@@ -19,6 +23,8 @@ use crate::netlink::{Changes, Interface, Netlink};
 use crate::policy::compile::{Instant, Tables, compile};
 use crate::policy::{self, LoadedPolicy};
 use crate::status::{AgentInfo, InForce, Status};
+
+pub use reload::{ReloadRequest, RunningPolicy};
 
 /// The policy in force and what it takes to keep it so.
 pub struct Enforcement {
@@ -35,6 +41,9 @@ pub struct Enforcement {
     in_force: InForce,
     lexicon: Arc<RwLock<Lexicon>>,
     quarantine: Quarantine,
+    history: History,
+    /// The trial that runs, or that has failed and whose policy the file may still hold.
+    trial: Option<Trial>,
     reload_error: Option<String>,
 }
 
@@ -53,16 +62,17 @@ pub fn now() -> Instant {
 }
 
 impl Enforcement {
-    /// Puts `policy` in force for the first time in this process, adopting what an earlier agent has pinned.
+    /// Puts a policy in force for the first time in this process, adopting what an earlier agent has pinned.
     pub async fn start(
         config: &Config,
-        policy: LoadedPolicy,
+        first: First,
         lexicon: Arc<RwLock<Lexicon>>,
     ) -> Result<(Self, Changes), Failure> {
+        let First { policy, origin, trial, absent } = first;
         let (netlink, changes) = Netlink::connect()?;
         let all = netlink.interfaces().await?;
-        let (inside, outside) = named_interfaces(&policy.policy, &all)?;
-        let tables = lay_out(&policy, &all, Absent::Refused)?;
+        let (inside, outside) = attachable(&policy.policy, &all, absent)?;
+        let tables = lay_out(&policy, &all, absent)?;
         let pins = Pins::prepare(&config.bpffs)?;
         let mut generation = Generation::load(&pins, &tables, config.kernel_log)?;
         let mut state = State::open(&pins)?;
@@ -88,42 +98,20 @@ impl Enforcement {
             in_force,
             lexicon,
             quarantine,
+            history: History::at(&config.state_dir),
+            trial,
             reload_error: None,
         };
         enforcement.remember();
+        enforcement.remember_trial();
+        enforcement.history.keep(&enforcement.policy, &origin);
         Ok((enforcement, changes))
-    }
-
-    /// Reads the policy file again and swaps it in; on any error nothing changes.
-    pub async fn reload(&mut self, writer: &LogWriter) -> Result<String, Failure> {
-        let result = self.swap_policy().await;
-        match &result {
-            Ok(_) => writer.set_file(self.log_file()),
-            Err(error) => self.reload_error = Some(error.to_string()),
-        }
-        result
-    }
-
-    async fn swap_policy(&mut self) -> Result<String, Failure> {
-        let policy = load_policy(&self.config.policy)?;
-        let before = self.in_force.revision.clone();
-        self.swap_in(policy, Absent::Refused).await?;
-        self.reload_error = None;
-        let told = format!(
-            "policy {} is in force: revision {} in place of {before}",
-            self.in_force.policy, self.in_force.revision
-        );
-        log::info!("{told}");
-        Ok(told)
     }
 
     /// Loads a generation for `policy` and swaps it into every hook; on any error the one before goes on.
     async fn swap_in(&mut self, policy: LoadedPolicy, absent: Absent) -> Result<(), Failure> {
         let all = self.netlink.interfaces().await?;
-        let (inside, outside) = match absent {
-            Absent::Refused => named_interfaces(&policy.policy, &all)?,
-            Absent::Waited => present(&policy.policy, &all),
-        };
+        let (inside, outside) = attachable(&policy.policy, &all, absent)?;
         let tables = lay_out(&policy, &all, absent)?;
         let mut generation = Generation::load(&self.pins, &tables, self.config.kernel_log)?;
         teach(&self.lexicon, &policy, &tables, &all);
@@ -208,11 +196,16 @@ impl Enforcement {
         status.agent = Some(agent.clone());
         status.quarantine = self.quarantine.list(Timestamp::now());
         status.reload_error = self.reload_error.clone();
+        status.tell_trial(self.trial.as_ref());
         Ok(status)
     }
 
     pub fn events(&self) -> Result<EventStream, Failure> {
         Ok(EventStream::open(&self.pins)?)
+    }
+
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     pub fn in_force(&self) -> &InForce {

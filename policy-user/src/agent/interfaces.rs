@@ -24,10 +24,7 @@ pub fn bound_interfaces(policy: &Policy, all: &[Interface]) -> Vec<Option<u32>> 
 }
 
 /// The inside and outside interfaces that exist; those that the policy names without a wildcard must.
-pub fn named_interfaces(
-    policy: &Policy,
-    all: &[Interface],
-) -> Result<(Vec<Inside>, Vec<Interface>), Failure> {
+fn named_interfaces(policy: &Policy, all: &[Interface]) -> Result<(Vec<Inside>, Vec<Interface>), Failure> {
     let inside_globs = policy.inside.iter().map(|entry| ("inside", &entry.glob));
     let outside_globs = policy.outside.iter().map(|glob| ("outside", glob));
     for (side, glob) in inside_globs.chain(outside_globs) {
@@ -51,6 +48,18 @@ pub fn named_interfaces(
         );
     }
     Ok((inside, outside))
+}
+
+/// The inside and outside interfaces to attach to now.
+pub fn attachable(
+    policy: &Policy,
+    all: &[Interface],
+    absent: Absent,
+) -> Result<(Vec<Inside>, Vec<Interface>), Failure> {
+    match absent {
+        Absent::Refused => named_interfaces(policy, all),
+        Absent::Waited => Ok(present(policy, all)),
+    }
 }
 
 pub fn present(policy: &Policy, all: &[Interface]) -> (Vec<Inside>, Vec<Interface>) {

@@ -1,10 +1,13 @@
 //! The agent: puts the policy in force, keeps it so while the network changes, and reads what the kernel reports.
 
 mod enforcement;
+pub mod history;
 mod interfaces;
 mod log_writer;
+pub mod pending;
 mod pump;
 mod quarantine;
+mod start;
 
 use std::fs::{self, File, TryLockError};
 use std::net::IpAddr;
@@ -22,9 +25,12 @@ use crate::datapath::{self, KernelLog};
 use crate::failure::Failure;
 use crate::status::{AgentInfo, Status};
 use enforcement::Enforcement;
+pub use enforcement::{ReloadRequest, RunningPolicy};
+use history::{How, Kept, Origin};
 pub use log_writer::Format;
 use log_writer::LogWriter;
 pub use quarantine::{QuarantineRequest, Quarantined};
+use start::First;
 
 /// Where the agent finds and keeps things.
 #[derive(Clone, Debug)]
@@ -40,7 +46,15 @@ pub struct Config {
 /// What others ask of the running agent.
 pub enum Request {
     Status(Answer<Status>),
-    Reload(Answer<String>),
+    Policy(Answer<RunningPolicy>),
+    /// The revisions that are kept, the newest first.
+    History(Answer<Vec<Kept>>),
+    /// One of them, by the beginning of its revision, and its text.
+    Revision(String, Answer<(Kept, String)>),
+    /// Who asks is the second part.
+    Reload(ReloadRequest, Option<String>, Answer<String>),
+    Confirm(Option<String>, Answer<String>),
+    Cancel(Option<String>, Answer<String>),
     Quarantine(QuarantineRequest, Answer<Quarantined>),
     Release(IpAddr, Answer<bool>),
 }
@@ -63,13 +77,13 @@ pub async fn run(
     mut hangups: mpsc::Receiver<()>,
 ) -> Result<(), Failure> {
     // Everything that can refuse comes before the first change of the kernel.
-    let policy = enforcement::load_policy(&config.policy)?;
+    let first = First::choose(&config)?;
     datapath::check_machine()?;
     let _lock = lock(&config.state_dir)?;
     let (requests, mut asked) = mpsc::channel(16);
     let listener = control::bind(&config.control)?;
     let lexicon = Arc::new(RwLock::new(Lexicon::new()));
-    let (mut enforcement, mut changes) = Enforcement::start(&config, policy, Arc::clone(&lexicon)).await?;
+    let (mut enforcement, mut changes) = Enforcement::start(&config, first, Arc::clone(&lexicon)).await?;
     let writer = LogWriter::start(config.format, enforcement.log_file());
     let pump = pump::start(enforcement.events()?, Arc::clone(&lexicon), writer.clone());
     let control = tokio::spawn(control::serve(listener, requests));
@@ -87,10 +101,12 @@ pub async fn run(
         tokio::select! {
             () = &mut shutdown => break,
             Some(()) = hangups.recv() => {
-                if let Err(error) = enforcement.reload(&writer).await {
+                let (request, origin) = (ReloadRequest::default(), Origin::nobody(How::Signal));
+                if let Err(error) = enforcement.reload(&request, origin, &writer).await {
                     log::error!("{error}; the policy before stays in force");
                 }
             }
+            () = over(enforcement.time_to_roll_back()) => enforcement.time_is_up(&writer).await,
             Some(request) = asked.recv() => answer(request, &mut enforcement, &info, &writer).await,
             _ = look.tick() => enforcement.watch_hooks().await,
             Some(()) = changes.next() => {
@@ -111,9 +127,32 @@ pub async fn run(
 async fn answer(request: Request, enforcement: &mut Enforcement, info: &AgentInfo, writer: &LogWriter) {
     match request {
         Request::Status(answer) => drop(answer.send(enforcement.status(info))),
-        Request::Reload(answer) => drop(answer.send(enforcement.reload(writer).await)),
+        Request::Policy(answer) => drop(answer.send(Ok(enforcement.running_policy()))),
+        Request::History(answer) => {
+            let in_force = enforcement.in_force().revision.as_str();
+            drop(answer.send(enforcement.history().list(Some(in_force))));
+        }
+        Request::Revision(prefix, answer) => drop(answer.send(enforcement.history().find(&prefix))),
+        Request::Reload(request, user, answer) => {
+            let how = match request.how {
+                How::Allow | How::Restore => request.how,
+                _ => How::Reload,
+            };
+            let origin = Origin { how, user };
+            drop(answer.send(enforcement.reload(&request, origin, writer).await));
+        }
+        Request::Confirm(user, answer) => drop(answer.send(enforcement.confirm(user))),
+        Request::Cancel(user, answer) => drop(answer.send(enforcement.cancel(user, writer).await)),
         Request::Quarantine(request, answer) => drop(answer.send(enforcement.quarantine(request))),
         Request::Release(host, answer) => drop(answer.send(enforcement.release(host))),
+    }
+}
+
+/// Waits for the end of a trial; for ever where there is none.
+async fn over(left: Option<Duration>) {
+    match left {
+        Some(left) => tokio::time::sleep(left).await,
+        None => std::future::pending().await,
     }
 }
 

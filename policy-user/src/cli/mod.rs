@@ -1,17 +1,27 @@
 //! The command line: one file a verb, each parses, calls the library and prints.
 
+mod allow;
+mod change;
 pub mod check;
+mod confirm;
 mod detach;
+mod diff;
+mod explain;
+mod history;
+mod lines;
 mod quarantine;
 mod reload;
+mod restore;
 mod run;
 mod status;
+mod test;
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::Timestamp;
+use jiff::{SpanRelativeTo, SpanTotal, Timestamp, Unit};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -37,10 +47,24 @@ enum Verb {
     Run(run::Args),
     /// Judge a policy file without touching the machine.
     Check(check::Args),
+    /// Say what a policy decides about one connection, by which steps, and what would let it pass.
+    Explain(explain::Args),
+    /// Say what changes from one policy to another, in meaning and not in text.
+    Diff(diff::Args),
+    /// Run unit tests of policies: connections and the verdict that each must get.
+    Test(test::Args),
     /// Show what is in force, where, and what it has counted; works without an agent too.
     Status(status::Args),
     /// Make the running agent read its policy file again; on any error the policy before stays.
     Reload(reload::Args),
+    /// Keep a policy that `reload --confirm` has put in force on trial.
+    Confirm(confirm::Args),
+    /// Put a policy that has been in force before back into the file and into force.
+    Restore(restore::Args),
+    /// List the policies that have been in force, or print one of them; works without an agent too.
+    History(history::Args),
+    /// Add an exception to the policy file, comments and layout kept; list or remove exceptions.
+    Allow(allow::Args),
     /// Block a client's mail for a time, whatever the policy permits it; or list who is blocked so.
     Quarantine(quarantine::Args),
     /// End a client's quarantine.
@@ -88,8 +112,15 @@ pub fn main() -> ExitCode {
     match cli.verb {
         Verb::Run(args) => finish(run::run(args)),
         Verb::Check(args) => check::run(&args),
+        Verb::Explain(args) => finish(explain::run(&args)),
+        Verb::Diff(args) => diff::run(&args),
+        Verb::Test(args) => test::run(&args),
         Verb::Status(args) => finish(status::run(&args)),
         Verb::Reload(args) => finish(reload::run(&args)),
+        Verb::Confirm(args) => finish(confirm::run(&args)),
+        Verb::History(args) => finish(history::run(&args)),
+        Verb::Restore(args) => finish(restore::run(&args)),
+        Verb::Allow(args) => finish(allow::run(&args)),
         Verb::Quarantine(args) => finish(quarantine::run(args)),
         Verb::Release(args) => finish(quarantine::release(&args)),
         Verb::Detach(args) => finish(detach::run(&args)),
@@ -100,6 +131,16 @@ fn finish(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+/// What printing came to: a reader that closed its end, such as `head`, has seen enough.
+fn printed(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::CouldNotRun(format!("can't write to standard output: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -132,4 +173,11 @@ fn ago(value: &Value) -> String {
     let relative = if seconds < 0 { format!("in {amount} {unit}") } else { format!("{amount} {unit} ago") };
     let zoned = time.to_zoned_datetime(jiff::tz::TimeZone::system());
     format!("{} ({relative})", zoned.strftime("%Y-%m-%d %H:%M:%S %Z"))
+}
+
+/// A duration in whole seconds; a day is 24 hours.
+fn seconds(text: &str) -> Result<i64, String> {
+    let span: jiff::Span = text.parse().map_err(|error| format!("{error}; write 30m, 2h or 7d"))?;
+    let total = SpanTotal::from(Unit::Second).relative(SpanRelativeTo::days_are_24_hours());
+    span.total(total).map(|seconds| seconds as i64).map_err(|error| format!("{error}; write 30m, 2h or 7d"))
 }

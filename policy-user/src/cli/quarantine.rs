@@ -3,10 +3,9 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use jiff::{SpanRelativeTo, SpanTotal, Unit};
 use serde_json::{Value, json};
 
-use super::{OutputFormat, ago, text};
+use super::{OutputFormat, ago, seconds, text};
 use crate::agent::QuarantineRequest;
 use crate::control;
 use crate::failure::Failure;
@@ -92,11 +91,4 @@ fn print(clients: &[Value], format: OutputFormat) {
             text(&client["reason"])
         );
     }
-}
-
-/// A duration in whole seconds; a day is 24 hours.
-fn seconds(text: &str) -> Result<i64, String> {
-    let span: jiff::Span = text.parse().map_err(|error| format!("{error}; write 30m, 2h or 7d"))?;
-    let total = SpanTotal::from(Unit::Second).relative(SpanRelativeTo::days_are_24_hours());
-    span.total(total).map(|seconds| seconds as i64).map_err(|error| format!("{error}; write 30m, 2h or 7d"))
 }

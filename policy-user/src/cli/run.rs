@@ -26,8 +26,10 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
+    // Others read and write this file too, each from a directory of its own.
+    let policy = std::path::absolute(&args.policy).unwrap_or(args.policy);
     let config = Config {
-        policy: args.policy,
+        policy,
         bpffs: args.places.bpffs,
         state_dir: args.places.state_dir,
         control: args.places.control,

@@ -56,15 +56,49 @@ fn print(status: &Value) {
         );
         println!("file        {}", text(&policy["file"]));
     }
-    if let Some(error) = status["reload_error"].as_str() {
-        println!("reload      REFUSED, the policy above stays: {error}");
-    }
+    print_changes(status);
     print_coverage(status);
     let quarantine = status["quarantine"].as_array().map_or(0, Vec::len);
     if quarantine > 0 {
         println!("quarantine  {quarantine} clients; `smtpfence quarantine` lists them");
     }
     print_counters(status);
+}
+
+/// What is not as the policy file says, and what is about to change.
+fn print_changes(status: &Value) {
+    let (pending, rolled_back) = (&status["pending"], &status["rolled_back"]);
+    let (file, in_force) = (&status["file_revision"], &status["in_force"]["revision"]);
+    if in_force.is_string() && file.is_null() {
+        println!("            it can't be read any more; what is in force stays");
+    } else if in_force.is_string() && file != in_force {
+        let next = if rolled_back["revision"] == *file {
+            "correct it, then `smtpfence reload --confirm 5m`"
+        } else {
+            "`smtpfence reload` puts it in force"
+        };
+        println!("            it DIFFERS from what is in force: it holds revision {}; {next}", text(file));
+    }
+    if !pending.is_null() {
+        println!(
+            "ON TRIAL    revision {} comes back at {}, unless `smtpfence confirm` comes first ({} {})",
+            text(&pending["previous"]),
+            ago(&pending["until"]),
+            text(&pending["how"]),
+            pending["user"].as_str().map(|_| format!("by {}", text(&pending["user"]))).unwrap_or_default()
+        );
+    }
+    if !rolled_back.is_null() {
+        println!(
+            "ROLLED BACK revision {} at {}: {}",
+            text(&rolled_back["revision"]),
+            ago(&rolled_back["at"]),
+            text(&rolled_back["why"])
+        );
+    }
+    if let Some(error) = status["reload_error"].as_str() {
+        println!("reload      REFUSED, the policy above stays: {error}");
+    }
 }
 
 fn print_coverage(status: &Value) {

@@ -18,7 +18,7 @@ pub use examiner::{Examiner, Paper};
 pub use question::{Asked, Misasked, moment};
 pub use remedy::Remedy;
 pub use steps::Step;
-pub use treatment::{Said, Treated};
+pub use treatment::{Said, Surroundings, Treated, verdict_at_guard};
 
 /// One TCP connection attempt to be decided about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +153,16 @@ impl Entry {
     pub fn shown(&self, file: &Path) -> String {
         let file = file.display().to_string();
         format!("{} {} ({}:{})", self.kind.label(), self.name, file.escape_debug(), self.line)
+    }
+
+    /// The entry that a decision names by its rule number; 0 is none.
+    pub fn of_rule(policy: &Policy, rule: u32) -> Option<Self> {
+        let index = (rule as usize).checked_sub(1)?;
+        // Rules are numbered in this order.
+        match index.checked_sub(policy.mail_servers.len()) {
+            None => policy.mail_servers.get(index).map(Self::of_server),
+            Some(index) => policy.exceptions.get(index).map(Self::of_exception),
+        }
     }
 
     fn of_server(server: &MailServer) -> Self {

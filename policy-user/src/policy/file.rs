@@ -280,6 +280,11 @@ section!(Log { file: String });
 
 /// Reads the values; fails only where serde_yaml finds the text unreadable that the marked reading could read.
 pub fn read(text: &str) -> Result<Written<File>, Unreadable> {
+    read_as(text)
+}
+
+/// The same for a file of another shape.
+pub fn read_as<T: Shape>(text: &str) -> Result<Written<T>, Unreadable> {
     // serde_yaml takes a byte order mark in front of several keys for a document of its own.
     let plain = text.strip_prefix('\u{feff}').unwrap_or(text);
     serde_yaml::from_str(plain).map_err(|error| Unreadable {

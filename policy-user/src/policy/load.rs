@@ -59,14 +59,31 @@ fn summary(path: &Path, diagnostics: &[Diagnostic]) -> String {
 pub fn load(path: &Path, strictness: Strictness) -> Result<(LoadedPolicy, Vec<Diagnostic>), LoadError> {
     let read = source::read(path, strictness);
     let (text, mut warnings) = read.map_err(|error| LoadError::Source { path: path.to_owned(), error })?;
+    let (policy, more) = load_text(path, text)?;
+    warnings.extend(more);
+    Ok((policy, warnings))
+}
+
+/// Judges a text as if `path` held it.
+pub fn load_text(path: &Path, text: String) -> Result<(LoadedPolicy, Vec<Diagnostic>), LoadError> {
     match parse(&text, Timestamp::now(), &TimeZone::system()) {
-        Ok((policy, more)) => {
-            warnings.extend(more);
+        Ok((policy, warnings)) => {
             let revision = Revision::of(&text);
             Ok((LoadedPolicy { policy, path: path.to_owned(), text, revision }, warnings))
         }
         Err(diagnostics) => Err(LoadError::Invalid { path: path.to_owned(), text, diagnostics }),
     }
+}
+
+/// What a file holds now, as text; it is not judged.
+pub fn read_text(path: &Path, strictness: Strictness) -> Result<String, LoadError> {
+    let read = source::read(path, strictness);
+    read.map(|(text, _)| text).map_err(|error| LoadError::Source { path: path.to_owned(), error })
+}
+
+/// The revision that a file would have, valid or not; none where it can't be read.
+pub fn revision_at(path: &Path) -> Option<Revision> {
+    read_text(path, Strictness::Advisory).ok().map(|text| Revision::of(&text))
 }
 
 /// Judges a text: the policy with its warnings, or all errors in the order of the text. Dates in it are days of `zone`.

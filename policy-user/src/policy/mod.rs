@@ -2,16 +2,20 @@
 
 pub mod compile;
 pub mod diagnostics;
+pub mod diff;
+pub mod edit;
 pub mod evaluate;
+pub mod explain;
 mod file;
 mod load;
 mod model;
 mod places;
 mod source;
+pub mod unit_test;
 mod validate;
 
 pub use diagnostics::{Diagnostic, Severity};
-pub use load::{LoadError, load, parse};
+pub use load::{LoadError, load, load_text, parse, read_text, revision_at};
 pub use model::{
     Exception, Group, InsideEntry, InterfaceGlob, LoadedPolicy, MailServer, Mode, OnBlock, Policy, Revision,
     Treatment,

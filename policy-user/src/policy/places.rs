@@ -1,6 +1,8 @@
 //! Where everything stands in a policy's text: a second, marked reading of the YAML that also refuses what the language
 //! leaves out.
 
+use std::ops::Range;
+
 use super::diagnostics::{Diagnostic, Place, Severity, boundary_before};
 
 mod characters;
@@ -23,6 +25,11 @@ impl Span {
         Self { start: start as u32, end: end as u32 }
     }
 
+    /// The bytes of the text that it covers.
+    pub const fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
     const fn is_empty(self) -> bool {
         self.start >= self.end
     }
@@ -34,6 +41,17 @@ struct Node {
     /// Empty where the value has no text of its own (nothing after the colon, an indented list): then its key is meant.
     span: Span,
     inside: Inside,
+}
+
+impl Node {
+    fn end(&self) -> u32 {
+        let inner = match &self.inside {
+            Inside::Scalar => None,
+            Inside::List(nodes) => nodes.last().map(Self::end),
+            Inside::Map(entries) => entries.last().map(|entry| entry.at.end.max(entry.value.end())),
+        };
+        self.span.end.max(inner.unwrap_or(0))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -144,6 +162,19 @@ impl<'p> Spot<'p> {
             Some(node) if !node.span.is_empty() => node.span,
             _ => self.key,
         }
+    }
+
+    /// How many entries the list has.
+    pub fn entries_count(self) -> usize {
+        match self.node {
+            Some(Node { inside: Inside::List(nodes), .. }) => nodes.len(),
+            _ => 0,
+        }
+    }
+
+    /// The bytes from the value's beginning, for an indented list its first `-`, to the end of all that is in it.
+    pub fn extent(self) -> Option<Range<usize>> {
+        self.node.map(|node| node.span.start as usize..node.end() as usize)
     }
 
     /// Where the key of this value stands.

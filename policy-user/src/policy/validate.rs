@@ -11,7 +11,7 @@ use super::model::{OnBlock, Policy};
 use super::places::Spot;
 
 mod address_advice;
-mod address_text;
+pub(super) mod address_text;
 mod coverage;
 mod exceptions;
 mod findings;

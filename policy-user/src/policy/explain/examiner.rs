@@ -12,7 +12,8 @@ use super::super::evaluate::{HostPolicy, StatedArrival};
 use super::super::model::{InsideEntry, MailServer, Policy, Revision};
 use super::treatment::{Surroundings, treated_at_guard, verdict_at_guard};
 use super::{
-    DecidedAt, Elsewhere, Entry, Explanation, Question, Sender, SourceMac, Verdict, mac_text, remedy, steps,
+    DecidedAt, Elsewhere, Entry, Explanation, Question, Remedy, Sender, SourceMac, Verdict, mac_text, remedy,
+    steps,
 };
 
 /// The middle of the boot clock, so that ends of exceptions up to 290 years before and after fit on it.
@@ -87,6 +88,16 @@ impl Examiner<'_> {
         (decided.verdict, worded(&decided).0)
     }
 
+    /// The verdict on a packet of this sender that is denied whatever the policy says.
+    pub fn verdict_if_denied(&mut self, question: &Question) -> Verdict {
+        let decided = self.decide(question);
+        match decided.at {
+            DecidedAt::Door => decided.surroundings.verdict(self.paper.policy, &self.paper.tables),
+            DecidedAt::Guard => verdict_at_guard(&self.paper.tables),
+            DecidedAt::Nowhere => Verdict::Pass,
+        }
+    }
+
     pub fn explain(&mut self, question: &Question) -> Explanation {
         let decided = self.decide(question);
         let (reason, sentence) = worded(&decided);
@@ -101,19 +112,35 @@ impl Examiner<'_> {
             reason,
             sentence,
             assumed: self.assumed(question, &decided),
-            entry: self.entry(&decided),
+            entry: decided.decision.and_then(|decision| Entry::of_rule(self.paper.policy, decision.rule)),
             treatment: denied.then_some(treatment),
             elsewhere: self.elsewhere(question, &decided),
             steps: steps::walked(self, question, &decided),
-            remedies: if denied { remedy::remedies(self, question, &decided) } else { Vec::new() },
+            remedies: if denied { self.remedies(question, &decided) } else { Vec::new() },
         }
+    }
+
+    fn remedies(&mut self, question: &Question, decided: &Decided) -> Vec<Remedy> {
+        let mut remedies = remedy::remedies(self, question, decided);
+        if decided.decision.is_some_and(|decision| decision.reason == Reason::Quarantined) {
+            let released = Question { quarantined: false, ..question.clone() };
+            let then = self.decide(&released);
+            if then.verdict.denies() {
+                let also = "; it is denied without that too, so do one of these as well:";
+                remedies.iter_mut().for_each(|remedy| remedy.sentence.push_str(also));
+                remedies.extend(remedy::remedies(self, &released, &then));
+            }
+        }
+        remedies
     }
 
     pub(super) fn decide(&mut self, question: &Question) -> Decided {
         self.host.now = self.paper.boot_time(question.at);
         self.host.quarantine.clear();
         let policy = self.paper.policy;
-        let Sender::Client(client) = question.from else { return self.decide_at_guard(question, Origin::Local) };
+        let Sender::Client(client) = question.from else {
+            return self.decide_at_guard(question, Origin::Local);
+        };
         if question.quarantined {
             self.host.quarantine.insert(client.into(), u64::MAX);
         }
@@ -163,8 +190,7 @@ impl Examiner<'_> {
             Sender::Gateway => question.to,
         };
         let tables = &self.paper.tables;
-        let decision =
-            decide_at_guard(&flow(from, question), || origin, tables.gateway_mail, &self.host);
+        let decision = decide_at_guard(&flow(from, question), || origin, tables.gateway_mail, &self.host);
         let verdict = if decision.denies() { verdict_at_guard(tables) } else { Verdict::Pass };
         Decided { at: DecidedAt::Guard, decision: Some(decision), verdict, surroundings, mac: None }
     }
@@ -223,16 +249,6 @@ impl Examiner<'_> {
         });
         others.filter(|other| other.verdict != decided.verdict).collect()
     }
-
-    fn entry(&self, decided: &Decided) -> Option<Entry> {
-        let index = (decided.decision?.rule as usize).checked_sub(1)?;
-        let policy = self.paper.policy;
-        // Rules are numbered in this order.
-        match index.checked_sub(policy.mail_servers.len()) {
-            None => policy.mail_servers.get(index).map(Entry::of_server),
-            Some(index) => policy.exceptions.get(index).map(Entry::of_exception),
-        }
-    }
 }
 
 /// The reason's label and sentence.
@@ -242,9 +258,10 @@ fn worded(decided: &Decided) -> (&'static str, &'static str) {
             (Reason::OtherTraffic.label(), "the port is not blocked")
         }
         Some(Decision { reason, .. }) => (reason.label(), reason.sentence()),
-        None => {
-            ("not-covered", "no program of smtpfence sees it: it comes from no inside interface, and no outside one is guarded")
-        }
+        None => (
+            "not-covered",
+            "no program of smtpfence sees it: it comes from no inside interface, and no outside one is guarded",
+        ),
     }
 }
 

@@ -123,7 +123,7 @@ fn interface(text: &str) -> Result<String, Misasked> {
 /// A time as people write it: the noon of a day where the gateway is, or an instant with its zone.
 pub fn moment(text: &str, zone: &TimeZone) -> Result<Timestamp, Misasked> {
     let day: Option<Date> = text.parse().ok().filter(|_| text.len() == 10);
-    let noon = day.and_then(|day| day.at(12, 0, 0, 0).to_zoned(zone.clone()).ok());
+    let noon = day.and_then(|day| day.at(12, 0, 0, 0).to_zoned_datetime(zone.clone()).ok());
     let instant = noon.map(|noon| noon.timestamp()).or_else(|| text.parse().ok());
     instant.ok_or_else(|| {
         let help = "write a date such as 2026-12-31 (its noon), or a time with its zone such as \

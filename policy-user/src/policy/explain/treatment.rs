@@ -41,10 +41,8 @@ impl Surroundings {
         let setting = |index: usize| tables.settings.get(index).copied().unwrap_or(Settings::UNSET);
         let group = self.group.map(|group| setting(inside_settings(policy.inside.len()) + group));
         let inside = self.inside.map(|entry| setting(inside_settings(entry)));
-        let settings = group
-            .unwrap_or(Settings::UNSET)
-            .within(inside.unwrap_or(Settings::UNSET))
-            .within(setting(0));
+        let settings =
+            group.unwrap_or(Settings::UNSET).within(inside.unwrap_or(Settings::UNSET)).within(setting(0));
         if settings.is_audit() {
             Verdict::WouldBlock
         } else if settings.is_reject() {

@@ -1,0 +1,87 @@
+//! What policies say once: ports, interfaces, the gateway's own mail, the log.
+
+use super::super::model::{InterfaceGlob, Policy};
+use super::treatment::{entry_of, globs};
+use super::{Change, Kind, Sign};
+
+pub fn differences(old: &Policy, new: &Policy) -> Vec<Change> {
+    let mut changes = ports(&old.blocked_ports, &new.blocked_ports);
+    changes.extend(gateway_mail(old, new));
+    changes.extend(inside(old, new));
+    changes.extend(outside(&old.outside, &new.outside));
+    let sorted = |ports: &[u16]| {
+        let mut ports = ports.to_vec();
+        ports.sort_unstable();
+        ports.dedup();
+        ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let (before, after) = (sorted(&old.submission_ports), sorted(&new.submission_ports));
+    if before != after {
+        changes.push(Change::new(Sign::Change, Kind::Submission).was(before).now(after));
+    }
+    if old.log_file != new.log_file {
+        let shown = |policy: &Policy| {
+            let file = policy.log_file.as_ref().map(|file| file.display().to_string());
+            file.unwrap_or_else(|| "standard output".to_owned())
+        };
+        changes.push(Change::new(Sign::Change, Kind::LogFile).was(shown(old)).now(shown(new)));
+    }
+    changes
+}
+
+fn ports(old: &[u16], new: &[u16]) -> Vec<Change> {
+    let only = |here: &[u16], there: &[u16]| -> Vec<u16> {
+        here.iter().filter(|port| !there.contains(port)).copied().collect()
+    };
+    let told =
+        |sign, port: u16, after| Change::new(sign, Kind::Port).to(vec![format!("port {port}")]).now(after);
+    let opened = only(old, new).into_iter();
+    let opened = opened.map(|port| told(Sign::Gain, port, "no longer blocked, so open to everybody"));
+    let closed = only(new, old).into_iter();
+    let closed = closed.map(|port| told(Sign::Loss, port, "blocked: only for designated senders"));
+    opened.chain(closed).collect()
+}
+
+/// Only a guard obeys it.
+fn gateway_mail(old: &Policy, new: &Policy) -> Option<Change> {
+    let allowed = |policy: &Policy| policy.gateway_mail || policy.outside.is_empty();
+    let label = |policy: &Policy| match (policy.gateway_mail, policy.outside.is_empty()) {
+        (_, true) => "not guarded",
+        (true, false) => "allow",
+        (false, false) => "deny",
+    };
+    let sign = match (allowed(old), allowed(new)) {
+        (false, true) => Sign::Gain,
+        (true, false) => Sign::Loss,
+        _ => return None,
+    };
+    Some(Change::new(sign, Kind::GatewayMail).was(label(old)).now(label(new)))
+}
+
+fn inside(old: &Policy, new: &Policy) -> Vec<Change> {
+    let told = |glob: &str, before, after| Change {
+        interface: Some(glob.to_owned()),
+        ..Change::new(Sign::Change, Kind::Inside).was(before).now(after)
+    };
+    let change = |glob: &&str| match (entry_of(old, glob), entry_of(new, glob)) {
+        (Some(_), None) => Some(told(glob, "inside", "not inside: all its mail is denied on the way out")),
+        (None, Some(_)) => Some(told(glob, "not inside", "inside")),
+        _ => None,
+    };
+    globs(old, new).iter().filter_map(change).collect()
+}
+
+fn outside(old: &[InterfaceGlob], new: &[InterfaceGlob]) -> Vec<Change> {
+    let covered = |list: &[InterfaceGlob], glob: &InterfaceGlob| list.iter().any(|it| it.matches(&glob.0));
+    let only = |here: &[InterfaceGlob], there: &[InterfaceGlob], before: &str, after: &str| -> Vec<Change> {
+        let only = here.iter().filter(|glob| !covered(there, glob));
+        let told = |glob: &InterfaceGlob| Change {
+            interface: Some(glob.0.clone()),
+            ..Change::new(Sign::Change, Kind::Outside).was(before).now(after)
+        };
+        only.map(told).collect()
+    };
+    let mut changes = only(old, new, "guarded", "not guarded");
+    changes.extend(only(new, old, "not guarded", "guarded"));
+    changes
+}

@@ -1,0 +1,314 @@
+//! What `explain` says of random policies and packets, and what the loaded programs do (`BPF_PROG_TEST_RUN`): the same.
+//!
+//! `EXPLAIN_POLICIES` and `EXPLAIN_PACKETS` (packets a policy) raise the numbers, `EXPLAIN_SEED` makes others.
+#![allow(clippy::unwrap_used, reason = "a test may panic, and so may the functions it calls")]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context, Result, ensure};
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use lab::frame::{Frame, Mac, Tcp};
+use lab::{Lab, require_root_or_skip};
+use policy_common::{Addr, LinkType};
+use policy_user::datapath::{
+    Counters, Generation, Hook, Inside, KernelLog, Pins, State, TestPacket, attach, boot_time,
+};
+use policy_user::netlink::Interface;
+use policy_user::policy::compile::{Instant, compile, inside_settings};
+use policy_user::policy::explain::{Examiner, Paper, Question, Sender, SourceMac, Verdict};
+use policy_user::policy::{
+    Exception, Group, InsideEntry, InterfaceGlob, MailServer, Mode, OnBlock, Policy, Revision, Treatment,
+};
+
+/// A test run puts every packet on the loopback interface, whose index is 1 and whose MAC is zero.
+const HERE: (&str, u32) = ("lo", 1);
+const ELSEWHERE: (&str, u32) = ("lan0", 99);
+const OWN_MAC: Mac = Mac([0; 6]);
+
+/// Few addresses, so that entries meet: 16 of each family on either side, and networks around them.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 20) % end
+    }
+
+    fn one_in(&mut self, of: u64) -> bool {
+        self.below(of) == 0
+    }
+
+    fn of<T: Clone>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize].clone()
+    }
+
+    fn list<T>(&mut self, most: u64, mut entry: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        (0..self.below(most + 1)).map(|_| entry(self)).collect()
+    }
+
+    fn client(&mut self, v6: bool) -> IpAddr {
+        let host = self.below(16) as u8;
+        if v6 {
+            Ipv6Addr::new(0xfd25, 0, 0, 0, 0, 0, 0, host.into()).into()
+        } else {
+            Ipv4Addr::new(10, 25, 0, host).into()
+        }
+    }
+
+    fn destination(&mut self, v6: bool) -> IpAddr {
+        let host = self.below(16) as u8;
+        if v6 {
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host.into()).into()
+        } else {
+            Ipv4Addr::new(203, 0, 113, host).into()
+        }
+    }
+
+    fn around(&mut self, address: IpAddr) -> IpNet {
+        let bits = if address.is_ipv6() { 128 } else { 32 };
+        let len = if self.one_in(8) { 0 } else { bits - self.below(6) as u8 };
+        IpNet::new(address, len).unwrap().trunc()
+    }
+
+    fn source_net(&mut self) -> IpNet {
+        let v6 = self.one_in(3);
+        let client = self.client(v6);
+        self.around(client)
+    }
+
+    fn destination_net(&mut self) -> IpNet {
+        let v6 = self.one_in(3);
+        let destination = self.destination(v6);
+        self.around(destination)
+    }
+
+    fn mac(&mut self) -> [u8; 6] {
+        [2, 0, 0, 0, 0, self.below(3) as u8 + 1]
+    }
+
+    fn treatment(&mut self) -> Treatment {
+        Treatment {
+            mode: self.of(&[None, Some(Mode::Enforce), Some(Mode::Audit)]),
+            on_block: self.of(&[None, Some(OnBlock::Drop), Some(OnBlock::Reject)]),
+        }
+    }
+
+    fn mail_server(&mut self, index: u64) -> MailServer {
+        let v6 = self.one_in(3);
+        MailServer {
+            name: format!("mx{index}"),
+            // Each address belongs to one entry, as the validator has it.
+            addresses: vec![match self.client(v6) {
+                IpAddr::V4(a) => Ipv4Addr::from((u32::from(a) & !3) + index as u32).into(),
+                IpAddr::V6(a) => Ipv6Addr::from((u128::from(a) & !3) + u128::from(index)).into(),
+            }],
+            mac: self.one_in(2).then(|| self.mac()),
+            interface: self.of(&[None, None, Some(HERE.0.to_owned()), Some(ELSEWHERE.0.to_owned())]),
+            to: self.one_in(2).then(|| (0..2).map(|_| self.destination_net()).collect()),
+            line: 1,
+        }
+    }
+
+    fn exception(&mut self, index: u64, now: Timestamp) -> Exception {
+        Exception {
+            name: format!("exception{index}"),
+            from: (0..2).map(|_| self.source_net()).collect(),
+            to: (0..2).map(|_| self.destination_net()).collect(),
+            until: now + SignedDuration::from_hours(self.of(&[-2, -1, 1, 2])),
+            reason: "random".to_owned(),
+            owner: None,
+            line: 1,
+        }
+    }
+
+    fn policy(&mut self, now: Timestamp) -> Policy {
+        let servers = self.below(4);
+        let exceptions = self.below(5);
+        let clients = 1 + self.below(3);
+        let mut inside: Vec<InsideEntry> = [HERE.0, ELSEWHERE.0]
+            .map(|name| InsideEntry { glob: InterfaceGlob(name.to_owned()), treatment: self.treatment() })
+            .into();
+        if self.one_in(2) {
+            inside.reverse();
+        }
+        Policy {
+            name: "random".to_owned(),
+            inside,
+            outside: vec![InterfaceGlob("wan0".to_owned())],
+            clients: (0..clients).map(|_| self.source_net()).collect(),
+            internal: self.list(1, Self::destination_net),
+            blocked_ports: if self.one_in(3) { vec![25, 2525] } else { vec![25] },
+            submission_ports: vec![587],
+            mode: self.of(&[Mode::Enforce, Mode::Enforce, Mode::Audit]),
+            on_block: self.of(&[OnBlock::Drop, OnBlock::Reject]),
+            groups: self.list(2, |dice| Group {
+                name: "group".to_owned(),
+                clients: vec![dice.source_net()],
+                treatment: dice.treatment(),
+                line: 1,
+            }),
+            gateway_mail: self.one_in(2),
+            mail_servers: (0..servers).map(|index| self.mail_server(index)).collect(),
+            exceptions: (0..exceptions).map(|index| self.exception(index, now)).collect(),
+            log_file: None,
+        }
+    }
+
+    /// `mac` is stated half of the time where it is the one that the policy wants anyway.
+    fn question(&mut self, now: Timestamp) -> Question {
+        let v6 = self.one_in(3);
+        let (client, to) = (self.client(v6), self.destination(v6));
+        let local = self.one_in(10);
+        Question {
+            from: if local { Sender::Gateway } else { Sender::Client(client) },
+            mac: SourceMac::Is(self.mac()),
+            interface: (!local).then(|| HERE.0.to_owned()),
+            to,
+            port: self.of(&[25, 25, 25, 25, 2525, 587]),
+            at: now,
+            quarantined: !local && self.one_in(6),
+        }
+    }
+}
+
+/// What the kernel made of a packet: verdict and label of the reason.
+fn judged(code: i32, before: &Counters, after: &Counters) -> Result<(Verdict, &'static str)> {
+    let before = before.by_reason();
+    let mut counted = after.by_reason();
+    for count in &mut counted {
+        if let Some(known) = before.iter().find(|known| known.reason == count.reason) {
+            count.packets -= known.packets;
+            count.would_block_packets -= known.would_block_packets;
+        }
+    }
+    counted.retain(|count| count.packets != 0);
+    ensure!(counted.len() < 2, "one packet was counted twice: {counted:?}");
+    let (reason, would_block) =
+        counted.first().map_or(("other-traffic", 0), |count| (count.reason, count.would_block_packets));
+    let verdict = match (code, would_block) {
+        (-1, 0) => Verdict::Pass,
+        (-1, 1) => Verdict::WouldBlock,
+        (2, 0) => Verdict::Drop,
+        (7, 0) => Verdict::Reject,
+        odd => anyhow::bail!("the kernel answers {odd:?}"),
+    };
+    Ok((verdict, reason))
+}
+
+/// One policy, loaded and on paper; returns a line for each packet on which they differ.
+struct Bench<'a> {
+    pins: &'a Pins,
+    now: Timestamp,
+    gateway: IpAddr,
+    verdicts: BTreeMap<(Verdict, &'static str), usize>,
+    wrong: Vec<String>,
+}
+
+impl Bench<'_> {
+    fn load(&self, policy: &Policy) -> Result<(Generation, State)> {
+        let now = Instant { wall: self.now, boot: boot_time() };
+        let index = |name: &str| [HERE, ELSEWHERE].iter().find(|known| known.0 == name).map(|known| known.1);
+        let tables = compile(policy, Revision([0; 8]), now, index)?;
+        let mut generation = Generation::load(self.pins, &tables, KernelLog::Off)?;
+        let entry = policy.inside.iter().position(|entry| entry.glob.matches(HERE.0)).context("no lo")?;
+        let interface = Interface { name: HERE.0.to_owned(), index: HERE.1, link: Some(LinkType::Ethernet) };
+        let inside = [Inside { interface, settings: inside_settings(entry) as u32 }];
+        attach(self.pins, &mut generation, &inside, &[])?;
+        let mut state = State::open(self.pins)?;
+        state.set_gateway_addresses(&[self.gateway.into()])?;
+        Ok((generation, state))
+    }
+
+    fn ask(
+        &mut self,
+        question: &Question,
+        examiner: &mut Examiner<'_>,
+        (generation, state): &mut (Generation, State),
+    ) -> Result<()> {
+        let (hook, from) = match question.from {
+            Sender::Client(client) => (Hook::Door, client),
+            Sender::Gateway => (Hook::Guard, self.gateway_like(question.to)),
+        };
+        let SourceMac::Is(mac) = question.mac else { return Ok(()) };
+        let frame =
+            Frame::new(Mac(mac), OWN_MAC).ip(from, question.to).tcp(Tcp::syn(40_000, question.port)).build();
+        let quarantine: BTreeMap<Addr, u64> =
+            question.quarantined.then(|| (from.into(), u64::MAX)).into_iter().collect();
+        state.set_quarantine(&quarantine)?;
+        let before = state.counters()?;
+        let packet = TestPacket { hook, link: LinkType::Ethernet, bytes: &frame, repeat: 1 };
+        let code = generation.test_run(&packet)?.code;
+        let kernel = judged(code, &before, &state.counters()?)?;
+        let explanation = examiner.explain(question);
+        let paper = (explanation.verdict, explanation.reason);
+        *self.verdicts.entry(kernel).or_default() += 1;
+        if paper != kernel || examiner.verdict(question) != kernel {
+            self.wrong.push(format!("{question:?}: explain says {paper:?}, the kernel {kernel:?}"));
+        }
+        if explanation.verdict.denies() && explanation.remedies.is_empty() {
+            self.wrong.push(format!("{question:?}: nothing would let it pass"));
+        }
+        Ok(())
+    }
+
+    fn gateway_like(&self, other: IpAddr) -> IpAddr {
+        if other.is_ipv6() { Ipv6Addr::new(0xfd25, 0, 0, 0, 0, 0, 0, 0xff).into() } else { self.gateway }
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn compare(pins: &Pins) -> Result<()> {
+    let (policies, packets) = (number("EXPLAIN_POLICIES", 100), number("EXPLAIN_PACKETS", 100));
+    let mut dice = Dice(number("EXPLAIN_SEED", 0x5eed_0025).max(1));
+    let gateway = Ipv4Addr::new(203, 0, 113, 1).into();
+    let (now, verdicts) = (Timestamp::now(), BTreeMap::new());
+    let mut bench = Bench { pins, now, gateway, verdicts, wrong: Vec::new() };
+    for number in 0..policies {
+        let policy = dice.policy(now);
+        let paper = Paper::new(&policy, Revision([0; 8]))?;
+        let mut examiner = paper.examiner();
+        examiner.set_gateway_addresses([gateway]);
+        let mut loaded = bench.load(&policy).with_context(|| format!("policy {number}: {policy:?}"))?;
+        for _ in 0..packets {
+            let question = dice.question(now);
+            bench.ask(&question, &mut examiner, &mut loaded)?;
+        }
+        ensure!(bench.wrong.is_empty(), "policy {number}: {policy:#?}\n{}", bench.wrong.join("\n"));
+    }
+    println!("{policies} policies, {} packets: {:#?}", policies * packets, bench.verdicts);
+    // A generator that never reaches a rule proves nothing about it.
+    for reason in [
+        "other-traffic",
+        "internal-destination",
+        "gateway-address",
+        "mail-server",
+        "exception",
+        "gateway-mail",
+        "not-a-mail-server",
+        "unknown-source",
+        "destination-not-allowed",
+        "spoofed-mail-server",
+        "quarantined",
+        "local-process",
+    ] {
+        let met = bench.verdicts.keys().any(|(_, known)| *known == reason);
+        ensure!(met || policies < 100, "no packet was decided by {reason}");
+    }
+    Ok(())
+}
+
+#[test]
+fn explain_says_what_the_kernel_does() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().clients(0).build()?;
+    let pins = Pins::prepare(&lab.bpffs()?)?;
+    // In a namespace of its own: the programs are attached to its loopback interface.
+    lab.gateway().run(|| compare(&pins))?
+}

@@ -1,0 +1,197 @@
+//! Reloads without end and policies without measure: nothing leaks, nothing is lost, nothing grows.
+//!
+//! `SMTPFENCE_FLIPS=1000 SMTPFENCE_ENTRIES=1000000 cargo test --release --test reload_storm -- --nocapture` runs all of it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lab::frame::{Frame, Tcp};
+use lab::{Agent, Host, Lab, built_binary, require_root_or_skip};
+
+const POLICY: &str = r#"version: 1
+name: first
+interfaces: { inside: ["lan*"], outside: [wan0] }
+networks: { clients: [10.25.0.0/24, "fd25::/64"], internal: [10.0.0.0/8, "fd00::/8"] }
+mode: enforce
+mail_servers:
+  - { name: mx1, address: [10.25.0.25, "fd25::25"] }
+end: true
+"#;
+
+fn second() -> String {
+    let more = "  - { name: mx2, address: 10.25.0.26 }\nexceptions:\n  - { name: scanner, from: [10.25.0.90], \
+                to: [203.0.113.25], until: 2999-12-31, reason: test, owner: test }\nend: true";
+    POLICY.replace("name: first", "name: second").replace("end: true", more)
+}
+
+fn number(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// Sends SYNs to port 25 until told to stop, each with a sequence number of its own; returns how many.
+fn send_syns(lab: &Lab, from: &Host, stop: &AtomicBool) -> Result<usize> {
+    let socket = from.raw_socket("eth0")?;
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for _ in 0..10 {
+            let syn = Tcp::syn(20_000 + (sent % 40_000) as u16, 25).sequence(sent as u32);
+            let frame = Frame::new(from.mac(), lab.gateway().mac())
+                .ip(from.addr4().into(), "203.0.113.25".parse()?)
+                .tcp(syn);
+            socket.send(&frame.build())?;
+            sent += 1;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(sent)
+}
+
+/// A line of `/proc/PID/status`, in KiB.
+fn memory(agent: &mut Agent<'_>, what: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent_pid(agent)?))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).context("no such line")?;
+    Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?)
+}
+
+fn open_files(agent: &mut Agent<'_>) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{}/fd", agent_pid(agent)?))?.count())
+}
+
+/// The agent itself, not the program that has led it into its namespace.
+fn agent_pid(agent: &mut Agent<'_>) -> Result<u64> {
+    agent.status()?["agent"]["pid"].as_u64().context("no agent")
+}
+
+#[test]
+fn flipping_between_two_policies_leaks_nothing_and_loses_no_mail() -> Result<()> {
+    require_root_or_skip!();
+    let flips = number("SMTPFENCE_FLIPS", 60);
+    let lab = Lab::builder().build()?;
+    let mut agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    let outside = lab.internet().sniff("wan0")?;
+    let (second, stop) = (second(), AtomicBool::new(false));
+    let files_before = open_files(&mut agent)?;
+    let mut memory_before = 0;
+    let begun = Instant::now();
+    let (from_client, from_mail) = std::thread::scope(|scope| -> Result<(usize, usize)> {
+        let client = scope.spawn(|| send_syns(&lab, lab.client(0), &stop));
+        let mail = scope.spawn(|| send_syns(&lab, lab.mail_server(), &stop));
+        let flipped = (0..flips).try_for_each(|flip| -> Result<()> {
+            agent.write_policy(if flip % 2 == 0 { &second } else { POLICY })?;
+            let (accepted, told) = agent.reload()?;
+            ensure!(accepted && told.contains("is in force"), "flip {flip}: {told}");
+            if flip == flips / 3 {
+                // By now the allocator has all that it keeps.
+                memory_before = memory(&mut agent, "VmRSS")?;
+            }
+            Ok(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        let sent =
+            (client.join().expect("the client's thread")?, mail.join().expect("the mail server's thread")?);
+        flipped.map(|()| sent)
+    })?;
+    let took = begun.elapsed();
+    std::thread::sleep(Duration::from_millis(300));
+    ensure!(outside.lost()? == 0, "the capture is incomplete");
+    let of = |host: &Host| {
+        let address = host.addr4().into();
+        outside.count(|frame| {
+            frame.view().is_some_and(|view| view.is_syn_to(25) && view.source == Some(address))
+        })
+    };
+    let (leaked, passed) = (of(lab.client(0)), of(lab.mail_server()));
+    let (memory_after, files_after) = (memory(&mut agent, "VmRSS")?, open_files(&mut agent)?);
+    println!(
+        "{flips} flips in {took:?}: client {from_client} sent, {leaked} out; mail server {from_mail} sent, {passed} out; \
+         RSS {memory_before} -> {memory_after} KiB, files {files_before} -> {files_after}"
+    );
+    ensure!(leaked == 0 && passed == from_mail, "leaked {leaked}, lost {}", from_mail - passed);
+    ensure!(files_after <= files_before + 4, "files stay open: {files_before} -> {files_after}");
+    ensure!(memory_after < memory_before + 8 * 1024, "memory grows: {memory_before} -> {memory_after} KiB");
+    Ok(())
+}
+
+#[test]
+fn a_thousand_hangups_are_few_reloads() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().build()?;
+    let mut agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    let files_before = open_files(&mut agent)?;
+    let pid = agent_pid(&mut agent)?.to_string();
+    agent.write_policy(&second())?;
+    let begun = Instant::now();
+    for _ in 0..1000 {
+        let pid = rustix::process::Pid::from_raw(pid.parse()?).context("no PID")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP)?;
+        // Slow enough that the kernel does not fold them all into one.
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    let storm = begun.elapsed();
+    ensure!(agent.reload()?.0);
+    std::thread::sleep(Duration::from_millis(500));
+    // Those during the storm, one that waited behind it, and our own.
+    let reloads =
+        agent.process()?.stderr().iter().filter(|line| line.contains("is in force: revision")).count();
+    println!("1000 hangups in {storm:?}: {reloads} reloads");
+    ensure!((2..200).contains(&reloads), "{reloads} reloads");
+    let files_after = open_files(&mut agent)?;
+    ensure!(files_after <= files_before + 4, "files stay open: {files_before} -> {files_after}");
+    ensure!(agent.status()?["in_force"]["policy"] == "second");
+    Ok(())
+}
+
+/// A policy of so many list entries: a client each, in the fewest bytes.
+fn large(entries: usize) -> String {
+    let mut text = POLICY.replace("name: first", "name: large").replace("end: true\n", "");
+    text = text.replace(
+        "networks: { clients: [10.25.0.0/24, \"fd25::/64\"], internal: [10.0.0.0/8, \"fd00::/8\"] }",
+        "networks:\n  internal: [10.0.0.0/8]\n  clients:\n  - 10.25.0.0/24\nCLIENTS",
+    );
+    let mut clients = String::new();
+    for entry in 0..entries.saturating_sub(20) {
+        // Writing to a String can't fail.
+        let _ = writeln!(clients, "  - 10.{}.{}.{}", entry >> 16, entry >> 8 & 255, entry & 255);
+    }
+    text.replace("CLIENTS\n", &clients) + "end: true\n"
+}
+
+#[test]
+fn a_policy_without_measure_is_reloaded_in_bounded_time_and_memory() -> Result<()> {
+    require_root_or_skip!();
+    let entries = number("SMTPFENCE_ENTRIES", 20_000);
+    let lab = Lab::builder().build()?;
+    let provider = SocketAddr::from(([203, 0, 113, 25], 25));
+    let _listener = lab.internet().listen(provider)?;
+    let mut agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    agent.write_policy(&large(entries))?;
+    let begun = Instant::now();
+    let (code, told) = agent.told("reload", &["--confirm", "10m"])?;
+    let took = begun.elapsed();
+    ensure!(code == Some(0), "{told}");
+    let can_send = |host: &Host| host.connect(provider, Duration::from_millis(300)).is_ok();
+    ensure!(can_send(lab.mail_server()) && !can_send(lab.client(0)), "wrong verdicts");
+    let peak = memory(&mut agent, "VmHWM")?;
+    println!("{entries} entries: reload in {took:?}, at most {} MiB", peak / 1024);
+    ensure!(took < Duration::from_secs(10) && peak < 600 * 1024, "{took:?}, {peak} KiB");
+    let begun = Instant::now();
+    let (code, told) = agent.told("reload", &["--cancel"])?;
+    ensure!(code == Some(0) && begun.elapsed() < Duration::from_secs(10), "{told}");
+    // From large to large: both are in memory.
+    ensure!(agent.reload()?.0);
+    agent.write_policy(&large(entries).replace("name: large", "name: larger"))?;
+    let begun = Instant::now();
+    let (code, told) = agent.told("reload", &["--confirm", "10m"])?;
+    ensure!(code == Some(0), "{told}");
+    let (took, peak) = (begun.elapsed(), memory(&mut agent, "VmHWM")?);
+    println!(
+        "{entries} entries in place of as many, on trial: reload in {took:?}, at most {} MiB",
+        peak / 1024
+    );
+    ensure!(took < Duration::from_secs(10) && peak < 600 * 1024, "{took:?}, {peak} KiB");
+    Ok(())
+}
