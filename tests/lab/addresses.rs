@@ -1,6 +1,6 @@
 //! Who has which address in the lab.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::frame::Mac;
 use crate::host::{Host, Interface};
@@ -11,6 +11,11 @@ pub(crate) const MAIL_SERVER: usize = 25;
 /// The wan side's default route leads there, so every address that is not on the LAN arrives at `internet`.
 pub(crate) const PROVIDER4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 25);
 pub(crate) const PROVIDER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 0x25);
+
+/// A port of the mail provider outside.
+pub fn provider(port: u16) -> SocketAddr {
+    SocketAddr::from((PROVIDER4, port))
+}
 
 /// Networks of which `internet` answers for every address.
 pub(crate) const ANSWERED: [&str; 5] =

@@ -25,6 +25,7 @@ mod leftovers;
 mod sys;
 mod topology;
 
+pub use addresses::provider;
 pub use agent::{Agent, built_binary};
 pub use child::ChildGuard;
 pub use frame::Mac;

@@ -1,10 +1,9 @@
 //! What the door can't see: processes of the gateway, interfaces without a door, and programs in front of ours.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lab::{Agent, Host, Lab, built_binary, require_root_or_skip};
+use lab::{Agent, Lab, built_binary, provider, require_root_or_skip};
 
 const POLICY: &str = r#"version: 1
 name: guard
@@ -18,29 +17,21 @@ mail_servers:
 end: true
 "#;
 
-fn provider(port: u16) -> SocketAddr {
-    SocketAddr::from(([203, 0, 113, 25], port))
-}
-
-fn can_connect(host: &Host, to: SocketAddr) -> bool {
-    host.connect(to, Duration::from_millis(300)).is_ok()
-}
-
 #[test]
 fn processes_of_the_gateway_are_blocked_unless_permitted() -> Result<()> {
     require_root_or_skip!();
     let lab = Lab::builder().nat(true).build()?;
     let _listeners = [lab.internet().listen(provider(25))?, lab.internet().listen(provider(587))?];
     let agent = Agent::start(&lab, &built_binary()?, POLICY)?;
-    ensure!(!can_connect(lab.gateway(), provider(25)), "a local process reached port 25");
-    ensure!(can_connect(lab.gateway(), provider(587)), "a local process can't submit mail");
+    ensure!(!lab.gateway().can_connect(provider(25)), "a local process reached port 25");
+    ensure!(lab.gateway().can_connect(provider(587)), "a local process can't submit mail");
     let attempt = agent.wait_for_attempt(|attempt| attempt["reason"] == "local-process")?;
     ensure!(attempt["interface"] == "wan0" && attempt["client_mac"].is_null(), "{attempt:#}");
 
     agent.write_policy(&POLICY.replace("end: true", "gateway_mail: allow\nend: true"))?;
     let (accepted, told) = agent.reload()?;
     ensure!(accepted, "{told}");
-    ensure!(can_connect(lab.gateway(), provider(25)), "gateway_mail: allow does not allow");
+    ensure!(lab.gateway().can_connect(provider(25)), "gateway_mail: allow does not allow");
     ensure!(agent.counted("gateway-mail", "packets")? > 0);
     Ok(())
 }
@@ -59,8 +50,8 @@ fn an_interface_without_a_door_is_blocked_at_the_guard() -> Result<()> {
     client.ip("addr add 172.16.9.2/24 dev dmz0")?;
     client.ip("link set dmz0 up")?;
     client.ip("route replace default via 172.16.9.1")?;
-    ensure!(can_connect(client, provider(443)), "the second LAN does not work at all");
-    ensure!(!can_connect(client, provider(25)), "port 25 is open from an interface nobody covers");
+    ensure!(client.can_connect(provider(443)), "the second LAN does not work at all");
+    ensure!(!client.can_connect(provider(25)), "port 25 is open from an interface nobody covers");
     let attempt = agent.wait_for_attempt(|attempt| attempt["reason"] == "uncovered-ingress")?;
     ensure!(attempt["interface"] == "dmz0", "{attempt:#}");
     Ok(())
@@ -72,13 +63,10 @@ fn the_doors_own_traffic_passes_the_guard_behind_nat() -> Result<()> {
     let lab = Lab::builder().nat(true).build()?;
     let _listener = lab.internet().listen(provider(25))?;
     let mut agent = Agent::start(&lab, &built_binary()?, POLICY)?;
-    ensure!(can_connect(lab.mail_server(), provider(25)), "the guard blocks the mail server");
+    ensure!(lab.mail_server().can_connect(provider(25)), "the guard blocks the mail server");
     agent.kill9()?;
-    ensure!(
-        can_connect(lab.mail_server(), provider(25)),
-        "the guard blocks the mail server without an agent"
-    );
-    ensure!(!can_connect(lab.gateway(), provider(25)), "the guard ended with the agent");
+    ensure!(lab.mail_server().can_connect(provider(25)), "the guard blocks the mail server without an agent");
+    ensure!(!lab.gateway().can_connect(provider(25)), "the guard ended with the agent");
     Ok(())
 }
 
@@ -100,7 +88,7 @@ fn deleting_and_making_the_inside_interface_again_leaks_nothing() -> Result<()> 
         lab.switch().ip("link set gateway master lan up")?;
         lab.gateway().ip("addr add 10.25.0.1/24 dev lan0")?;
         lab.gateway().ip("link set lan0 up")?;
-        ensure!(!can_connect(lab.client(0), provider(25)));
+        ensure!(!lab.client(0).can_connect(provider(25)));
     }
     let leaked = outside.count(|frame| frame.view().is_some_and(|view| view.is_tcp_to(25)));
     ensure!(leaked == 0, "{leaked} segments left through an interface that was made anew");
@@ -123,7 +111,7 @@ fn a_program_in_front_of_ours_is_an_alarm_and_loses_its_place() -> Result<()> {
         ensure!(begun.elapsed() < Duration::from_secs(6), "still not first: {:#}", agent.status()?);
         std::thread::sleep(Duration::from_millis(50));
     }
-    ensure!(!can_connect(lab.client(0), provider(25)), "the program in front lets port 25 out");
+    ensure!(!lab.client(0).can_connect(provider(25)), "the program in front lets port 25 out");
     Ok(())
 }
 

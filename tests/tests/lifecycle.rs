@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lab::frame::{Frame, Tcp};
-use lab::{Agent, Host, Lab, built_binary, require_root_or_skip};
+use lab::{Agent, Host, Lab, built_binary, provider, require_root_or_skip};
 
 const PROVIDER: &str = "203.0.113.25";
 
@@ -22,14 +22,6 @@ mail_servers:
   - { name: mx1, address: [10.25.0.25, "fd25::25"], mac: "02:00:00:00:00:25" }
 end: true
 "#;
-
-fn provider(port: u16) -> SocketAddr {
-    SocketAddr::from(([203, 0, 113, 25], port))
-}
-
-fn can_connect(host: &Host, to: SocketAddr) -> bool {
-    host.connect(to, Duration::from_millis(300)).is_ok()
-}
 
 /// Sends SYNs to port 25 from a host, each with a source port and sequence number of its own.
 fn send_syns(lab: &Lab, from: &Host, count: u32) -> Result<()> {
@@ -63,8 +55,8 @@ fn killed_agent_leaves_enforcement_and_the_next_one_adopts_it() -> Result<()> {
     std::thread::sleep(Duration::from_millis(200));
     let passed = arrived(&outside);
     ensure!(passed == 1000, "{passed} SYNs left; the mail server sent 1000, the client 1000");
-    ensure!(can_connect(lab.mail_server(), provider(25)), "mail stopped with the agent");
-    ensure!(!can_connect(lab.client(0), provider(25)), "the client got out while the agent was dead");
+    ensure!(lab.mail_server().can_connect(provider(25)), "mail stopped with the agent");
+    ensure!(!lab.client(0).can_connect(provider(25)), "the client got out while the agent was dead");
     let status = agent.status()?;
     ensure!(status["agent"].is_null() && status["in_force"]["policy"] == "lifecycle", "{status:#}");
     ensure!(
@@ -140,7 +132,7 @@ fn refused_reload_keeps_the_policy_and_shows_why() -> Result<()> {
     let status = agent.status()?;
     ensure!(status["in_force"]["revision"] == revision, "{status:#}");
     ensure!(status["reload_error"].as_str().is_some_and(|why| why.contains("end")), "{status:#}");
-    ensure!(!can_connect(lab.client(0), provider(25)), "a refused reload opened the gate");
+    ensure!(!lab.client(0).can_connect(provider(25)), "a refused reload opened the gate");
 
     agent.write_policy(&POLICY.replace("mode: enforce", "mode: audit"))?;
     let (accepted, told) = agent.reload()?;
@@ -155,7 +147,7 @@ fn audit_mode_lets_pass_and_reports() -> Result<()> {
     let lab = Lab::builder().build()?;
     let _provider = lab.internet().listen(provider(25))?;
     let agent = Agent::start(&lab, &built_binary()?, &POLICY.replace("mode: enforce", "mode: audit"))?;
-    ensure!(can_connect(lab.client(0), provider(25)), "audit mode blocked");
+    ensure!(lab.client(0).can_connect(provider(25)), "audit mode blocked");
     let attempt = agent.wait_for_attempt(|attempt| attempt["client"] == "10.25.0.77")?;
     ensure!(attempt["verdict"] == "would_block" && attempt["reason"] == "not-a-mail-server", "{attempt:#}");
     ensure!(agent.counted("not-a-mail-server", "would_block_packets")? > 0);
@@ -185,9 +177,9 @@ fn detach_ends_enforcement_and_only_detach_does() -> Result<()> {
     let refused = agent.detach()?;
     ensure!(refused.status.code() == Some(2), "detach pulled the rug from under a running agent");
     agent.terminate()?;
-    ensure!(!can_connect(lab.client(0), provider(25)), "stopping the agent opened the gate");
+    ensure!(!lab.client(0).can_connect(provider(25)), "stopping the agent opened the gate");
     ensure!(agent.detach()?.status.success());
-    ensure!(can_connect(lab.client(0), provider(25)), "still blocked after detach");
+    ensure!(lab.client(0).can_connect(provider(25)), "still blocked after detach");
     ensure!(agent.detach()?.status.success(), "a second detach must be fine");
     let status = agent.command("status")?.output()?;
     ensure!(status.status.code() == Some(2), "status found something after detach");
@@ -226,12 +218,12 @@ fn mail_to_the_gateway_itself_passes_also_at_an_address_it_gets_later() -> Resul
     let _agent = Agent::start(&lab, &built_binary()?, &policy)?;
     let local: SocketAddr = "10.25.0.1:25".parse()?;
     let _smart_host = lab.gateway().listen(local)?;
-    ensure!(can_connect(lab.client(0), local), "the gateway's own port 25 is blocked");
+    ensure!(lab.client(0).can_connect(local), "the gateway's own port 25 is blocked");
     lab.gateway().ip("addr add 10.25.0.2/24 dev lan0")?;
     let later: SocketAddr = "10.25.0.2:25".parse()?;
     let _second = lab.gateway().listen(later)?;
     std::thread::sleep(Duration::from_millis(500));
-    ensure!(can_connect(lab.client(0), later), "an address that came later is not known as the gateway's");
+    ensure!(lab.client(0).can_connect(later), "an address that came later is not known as the gateway's");
     Ok(())
 }
 

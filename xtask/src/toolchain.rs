@@ -25,7 +25,7 @@ pub fn installed() -> Vec<Toolchain> {
     ask(Command::new("rustup").args(["toolchain", "list", "-v"])).map(|text| parse(&text)).unwrap_or_default()
 }
 
-/// Reads lines like `stable-x86_64-unknown-linux-gnu (active, default) /root/.rustup/toolchains/stable…`.
+/// Reads lines like `stable-x86_64-unknown-linux-gnu (active, default) /home/anna/.rustup/toolchains/stable…`.
 fn parse(text: &str) -> Vec<Toolchain> {
     let line = |line: &str| {
         let (name, rest) = line.split_once(char::is_whitespace)?;
