@@ -290,6 +290,16 @@ fn a_million_entries_are_accepted_and_one_more_is_refused() {
     refused_quickly("a million and one", &with_clients(999_999, address), "too-many-values");
 }
 
+/// A range of 20 bytes can stand for 30 networks of the kernel.
+#[test]
+fn ranges_make_up_a_limited_number_of_networks() {
+    let range = |index: usize| format!("10.{}.0.1-10.{}.255.254", index % 256, index % 256);
+    let (policy, _) = parse(&with_clients(8_700, range)).unwrap();
+    assert_eq!(policy.clients.len(), 8_700 * 30);
+    let errors = parse(&with_clients(100_000, range)).unwrap_err();
+    assert_eq!((errors.len(), errors[0].code), (1, "too-many-ranges"));
+}
+
 #[test]
 fn a_million_mistakes_are_counted_not_listed() {
     let errors = parse(&with_clients(900_000, |index| format!("{}/8", address(index + 1)))).unwrap_err();

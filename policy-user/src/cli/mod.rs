@@ -13,6 +13,7 @@ mod quarantine;
 mod reload;
 mod restore;
 mod run;
+mod schema;
 mod status;
 mod test;
 
@@ -53,6 +54,8 @@ enum Verb {
     Diff(diff::Args),
     /// Run unit tests of policies: connections and the verdict that each must get.
     Test(test::Args),
+    /// Print the JSON Schema of the policy language, for editors.
+    Schema(schema::Args),
     /// Show what is in force, where, and what it has counted; works without an agent too.
     Status(status::Args),
     /// Make the running agent read its policy file again; on any error the policy before stays.
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => finish(explain::run(&args)),
         Verb::Diff(args) => diff::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Schema(args) => finish(schema::run(&args)),
         Verb::Status(args) => finish(status::run(&args)),
         Verb::Reload(args) => finish(reload::run(&args)),
         Verb::Confirm(args) => finish(confirm::run(&args)),

@@ -10,6 +10,15 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{
     Deserialize, Deserializer, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor,
 };
+use serde_json::{Value, json};
+
+use super::schema;
+
+mod sections;
+
+pub use sections::{
+    Detection, Exception, File, Group, InsideEntry, Interfaces, Log, MailServer, Networks, Ports, Quarantine,
+};
 
 /// What stands at a key.
 #[derive(Debug, Default)]
@@ -59,8 +68,13 @@ pub trait Section: Shape {
     const KEYS: &'static [&'static str];
 }
 
+/// A value that the language's JSON Schema describes.
+pub trait Described {
+    fn schema() -> Value;
+}
+
 macro_rules! shape {
-    ($kind:ident as $type:ty, $expected:literal, $advice:literal) => {
+    ($kind:ident as $type:ty, $expected:literal, $advice:literal, $schema:literal) => {
         impl Shape for $type {
             const EXPECTED: &'static str = $expected;
             const ADVICE: &'static str = $advice;
@@ -68,18 +82,30 @@ macro_rules! shape {
                 kind == Kind::$kind
             }
         }
+
+        impl Described for $type {
+            fn schema() -> Value {
+                json!({ "type": $schema })
+            }
+        }
     };
 }
 
-shape!(Text as String, "text", "write text");
-shape!(Number as u64, "a whole number", "write a whole number that is not negative");
-shape!(Truth as bool, "`true` or `false`", "write `true` or `false`");
+shape!(Text as String, "text", "write text", "string");
+shape!(Number as u64, "a whole number", "write a whole number that is not negative", "integer");
+shape!(Truth as bool, "`true` or `false`", "write `true` or `false`", "boolean");
 
 impl<T: Shape> Shape for Vec<Written<T>> {
     const EXPECTED: &'static str = "a list";
     const ADVICE: &'static str = "write a list, such as `[a, b]`";
     fn accepts(kind: Kind) -> bool {
         kind == Kind::List
+    }
+}
+
+impl<T: Described> Described for Vec<Written<T>> {
+    fn schema() -> Value {
+        json!({ "type": "array", "items": T::schema() })
     }
 }
 
@@ -96,6 +122,12 @@ impl Shape for OneOrMany {
     const ADVICE: &'static str = "write text, or a list such as `[a, b]`";
     fn accepts(kind: Kind) -> bool {
         matches!(kind, Kind::Text | Kind::List)
+    }
+}
+
+impl Described for OneOrMany {
+    fn schema() -> Value {
+        json!({ "anyOf": [String::schema(), Vec::<Written<String>>::schema()] })
     }
 }
 
@@ -125,6 +157,12 @@ impl Shape for Word {
     }
 }
 
+impl Described for Word {
+    fn schema() -> Value {
+        String::schema()
+    }
+}
+
 /// An inside interface's name or pattern, alone or with what holds for it.
 #[derive(Debug)]
 pub enum GlobOrEntry {
@@ -137,6 +175,12 @@ impl Shape for GlobOrEntry {
     const ADVICE: &'static str = "write a name or pattern, or `{ match: \"guest*\", mode: audit }`";
     fn accepts(kind: Kind) -> bool {
         matches!(kind, Kind::Text | Kind::Map)
+    }
+}
+
+impl Described for GlobOrEntry {
+    fn schema() -> Value {
+        json!({ "anyOf": [schema::interface(), InsideEntry::schema()] })
     }
 }
 
@@ -178,105 +222,11 @@ impl Shape for Anything {
     }
 }
 
-/// A key as it stands in the file.
-macro_rules! key {
-    ($key:ident) => {
-        stringify!($key)
-    };
-    ($key:ident $written:literal) => {
-        $written
-    };
-}
-
-/// Declares a mapping: its keys are written once, here, with `as` where Rust reserves the word. Of a key written twice
-/// the first value is kept (`places` reports it).
-macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($key:ident $(as $written:literal)?: $value:ty),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Default)]
-        pub struct $name {
-            $(pub $key: Written<$value>,)*
-        }
-
-        shape!(Map as $name, "keys with values", "write its keys below it, each with a colon and a value");
-
-        impl Section for $name {
-            const KEYS: &'static [&'static str] = &[$(key!($key $($written)?)),*];
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Keys;
-                impl<'de> Visitor<'de> for Keys {
-                    type Value = $name;
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str("a mapping")
-                    }
-                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<$name, A::Error> {
-                        let mut section = $name::default();
-                        while let Some(key) = map.next_key::<String>()? {
-                            match key.as_str() {
-                                $(key!($key $($written)?) if matches!(section.$key, Written::Absent) => {
-                                    section.$key = map.next_value()?;
-                                })*
-                                _ => drop(map.next_value::<IgnoredAny>()?),
-                            }
-                        }
-                        Ok(section)
-                    }
-                }
-                deserializer.deserialize_map(Keys)
-            }
-        }
-    };
-}
-
-type List<T> = Vec<Written<T>>;
-
-section!(
-    /// The whole file.
-    File {
-        version: u64,
-        name: String,
-        interfaces: Interfaces,
-        networks: Networks,
-        ports: Ports,
-        mode: Word,
-        on_block: Word,
-        mail_servers: List<MailServer>,
-        exceptions: List<Exception>,
-        groups: List<Group>,
-        gateway_mail: Word,
-        detection: Detection,
-        quarantine: Quarantine,
-        log: Log,
-        notify: List<Anything>,
-        end: bool,
+impl Described for Anything {
+    fn schema() -> Value {
+        json!({})
     }
-);
-section!(Interfaces { inside: List<GlobOrEntry>, outside: List<String>, });
-section!(InsideEntry { glob as "match": String, mode: Word, on_block: Word });
-section!(Networks { clients: List<String>, internal: List<String>, });
-section!(Ports { blocked: List<u64>, submission: List<u64>, });
-section!(MailServer { name: String, address: OneOrMany, mac: String, interface: String, to: OneOrMany });
-section!(Exception {
-    name: String,
-    from: List<String>,
-    to: List<String>,
-    until: String,
-    reason: String,
-    owner: String,
-});
-section!(Group {
-    name: String,
-    clients: List<String>,
-    mode: Word,
-    on_block: Word,
-    detection: Anything,
-});
-section!(Detection { preset: Word });
-section!(Quarantine { enabled: bool });
-section!(Log { file: String });
+}
 
 /// Reads the values; fails only where serde_yaml finds the text unreadable that the marked reading could read.
 pub fn read(text: &str) -> Result<Written<File>, Unreadable> {

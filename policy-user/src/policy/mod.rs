@@ -10,6 +10,7 @@ mod file;
 mod load;
 mod model;
 mod places;
+pub mod schema;
 mod source;
 pub mod unit_test;
 mod validate;

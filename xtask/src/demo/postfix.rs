@@ -10,7 +10,6 @@ use anyhow::{Context, Result, bail};
 use lab::{ChildGuard, Host};
 
 use super::interrupt;
-use super::swaks::NO_NAME_SERVER;
 
 pub const LOGIN: &str = "staff@provider.example";
 pub const PASSWORD: &str = "correct-horse";
@@ -41,7 +40,6 @@ alias_maps =
 alias_database =
 smtp_dns_support_level = disabled
 smtpd_peername_lookup = no
-import_environment = RES_OPTIONS
 "
     )
 }
@@ -117,7 +115,7 @@ smtp_connect_timeout = 5s
         write(&configuration, "main.cf", main)?;
         write(&configuration, "master.cf", master)?;
         let mut postfix = host.command("postfix");
-        postfix.arg("-c").arg(configuration).arg("start-fg").envs(NO_NAME_SERVER);
+        postfix.arg("-c").arg(configuration).arg("start-fg");
         let mut wrapper = host.spawn(postfix)?;
         let answers = || host.connect(([127, 0, 0, 1], 25).into(), Duration::from_secs(1)).is_ok();
         if interrupt::wait_until(STARTUP, || answers() || matches!(wrapper.try_wait(), Ok(Some(_))))?

@@ -54,7 +54,7 @@ pub fn send(host: &Host, name: &str, server: Ipv4Addr, way: Way, user: &str) -> 
 
 /// The lab has no name server. Programs that ask for the machine's own name on one where /etc/hosts does not have it would
 /// wait for ten seconds each time (resolv.conf(5)).
-pub const NO_NAME_SERVER: [(&str, &str); 1] = [("RES_OPTIONS", "timeout:1 attempts:1")];
+const NO_NAME_SERVER: [(&str, &str); 1] = [("RES_OPTIONS", "timeout:1 attempts:1")];
 
 /// The events of a session, and the server's answers that tell its fate.
 fn worth_showing(line: &str) -> bool {

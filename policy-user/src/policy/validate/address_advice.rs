@@ -36,7 +36,7 @@ pub fn advise(text: &str, rest: &str) -> Refusal {
     Refusal::new("not-an-address", format!("{shown} is not an IP address"), help)
 }
 
-/// An IPv4 address with something behind it: a port, the end of a range.
+/// An IPv4 address with something behind it: a port, or the end of a range where none can stand.
 fn joined(text: &str) -> Option<Refusal> {
     let shown = quoted(text);
     if let Some((address, port)) = text.split_once(':')
@@ -50,20 +50,9 @@ fn joined(text: &str) -> Option<Refusal> {
         ));
     }
     let (from, to) = text.split_once('-')?;
-    let (from, to) = (from.parse().ok()?, to.parse().ok()?);
-    Some(Refusal::new("address-range", format!("{shown} is a range"), cover(from, to)))
-}
-
-/// The networks that make up a range, if they are few.
-fn cover(from: Ipv4Addr, to: Ipv4Addr) -> String {
-    const FEW: usize = 8;
-    let nets = ipnet::Ipv4Subnets::new(from, to, 0).take(FEW + 1);
-    let nets: Vec<String> = nets.map(|net| net.to_string().replace("/32", "")).collect();
-    if (1..=FEW).contains(&nets.len()) {
-        format!("write {}", nets.join(", "))
-    } else {
-        "write it as networks, such as 10.25.0.0/24".to_owned()
-    }
+    let (_, _): (Ipv4Addr, Ipv4Addr) = (from.parse().ok()?, to.parse().ok()?);
+    let message = format!("{shown} is a range, one address is expected");
+    Some(Refusal::new("address-range", message, "write each address as an entry of its own"))
 }
 
 /// Numbers (or `*`) and dots.

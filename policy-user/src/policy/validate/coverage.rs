@@ -41,6 +41,10 @@ impl Coverage {
         let around = after.checked_sub(1).and_then(|index| self.ranges.get(index));
         around.is_some_and(|range| range.0 == family && last <= range.2)
     }
+
+    pub fn contains_all(&self, nets: &[IpNet]) -> bool {
+        nets.iter().all(|net| self.contains(net))
+    }
 }
 
 /// Pairs of indices: an entry that says nothing, because the other one covers it. Of two equal ones the later.

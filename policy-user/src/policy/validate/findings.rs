@@ -8,11 +8,16 @@ use super::spelling;
 /// A million wrong entries are one mistake; what is not shown is counted.
 const MAX_SHOWN: usize = 100;
 
+/// A range is up to 30 networks, so a file of the largest size could fill the memory with them.
+const MAX_FROM_RANGES: usize = 262_144;
+
 /// Errors and warnings so far.
 pub struct Findings<'p> {
     pub places: &'p Places<'p>,
     errors: Shown,
     warnings: Shown,
+    /// Networks that ranges have been laid out as.
+    from_ranges: usize,
 }
 
 #[derive(Default)]
@@ -44,7 +49,25 @@ impl Shown {
 
 impl<'p> Findings<'p> {
     pub fn new(places: &'p Places<'p>, problems: Vec<Diagnostic>) -> Self {
-        Self { places, errors: Shown { list: problems, more: 0 }, warnings: Shown::default() }
+        let errors = Shown { list: problems, more: 0 };
+        Self { places, errors, warnings: Shown::default(), from_ranges: 0 }
+    }
+
+    /// Whether a range of so many networks still fits; the first that doesn't is reported.
+    pub fn count_range(&mut self, networks: usize, at: Span) -> bool {
+        let before = self.from_ranges;
+        self.from_ranges = before.saturating_add(networks);
+        let fits = self.from_ranges <= MAX_FROM_RANGES;
+        if !fits && before <= MAX_FROM_RANGES {
+            let message = "the ranges of this file make up more than 262,144 networks";
+            self.error(
+                "too-many-ranges",
+                at,
+                message,
+                "write networks, such as 10.25.0.0/24, instead of ranges",
+            );
+        }
+        fits
     }
 
     pub fn error(

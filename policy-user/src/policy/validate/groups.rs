@@ -1,25 +1,21 @@
 //! `groups`: client networks that are treated in a way of their own.
 
-use ipnet::IpNet;
+use std::collections::BTreeSet;
 
 use super::super::file::{self, Written};
 use super::super::model::Group;
 use super::super::places::{Span, Spot};
 use super::coverage::enclosed;
-use super::networks::{self, Networks, Role, shown};
+use super::hosts::{Hosts, shown};
+use super::networks::{self, Networks, Open, Role};
 use super::texts::{self, Names};
 use super::{Findings, treatment};
 
 /// Each has an entry in the kernel's table of settings, and people have to tell them apart.
 const MAX_GROUPS: usize = 256;
 
-/// A network of a group.
-struct Member {
-    net: IpNet,
-    at: Span,
-    /// Index of its group in the file.
-    group: usize,
-}
+/// An entry's place and the index of its group in the file.
+type Home = (Span, usize);
 
 pub fn validate(
     written: &Written<Vec<Written<file::Group>>>,
@@ -45,7 +41,7 @@ pub fn validate(
         };
         let clients = clients(entry, spot, networks, findings);
         groups.extend(group(entry, spot, &clients, &mut names, findings));
-        members.extend(clients.into_iter().map(|(net, at)| Member { net, at, group: index }));
+        members.extend(clients.into_iter().map(|(hosts, at)| (hosts, (at, index))));
     }
     judge_overlaps(&members, findings);
     groups
@@ -54,7 +50,7 @@ pub fn validate(
 fn group<'f>(
     entry: &'f file::Group,
     spot: Spot<'_>,
-    clients: &[(IpNet, Span)],
+    clients: &[(Hosts, Span)],
     names: &mut Names<'f>,
     findings: &mut Findings<'_>,
 ) -> Option<Group> {
@@ -75,8 +71,7 @@ fn group<'f>(
         findings.error("not-yet-supported", at, "`detection` is not yet supported", "remove it");
     }
     let line = findings.places.line(spot.span());
-    let clients = clients.iter().map(|(net, _)| *net).collect();
-    Some(Group { name: name?, clients, treatment, line })
+    Some(Group { name: name?, clients: networks::plain(clients), treatment, line })
 }
 
 fn clients(
@@ -84,7 +79,7 @@ fn clients(
     spot: Spot<'_>,
     networks: &Networks,
     findings: &mut Findings<'_>,
-) -> Vec<(IpNet, Span)> {
+) -> Vec<(Hosts, Span)> {
     let Some(list) = findings.require(&entry.clients, spot, "clients", "clients: [10.25.9.0/24]") else {
         return Vec::new();
     };
@@ -95,11 +90,10 @@ fn clients(
         findings.error("empty-list", spot.span(), message, help);
     }
     let nets = networks::usable(list, spot, "clients", Role::Sources, findings);
-    for (net, at) in &nets {
-        if !networks.clients.is_empty() && !networks.client_coverage.contains(net) {
+    for (hosts, at) in &nets {
+        if !networks.clients.is_empty() && !networks.client_coverage.contains_all(hosts.nets()) {
             let message = format!(
-                "{} is not covered by the clients' networks: hosts in none of them stay unknown sources",
-                shown(net)
+                "{hosts} is not covered by the clients' networks: hosts in none of them stay unknown sources"
             );
             let help = "a group makes nobody a client; correct it, or add it to `networks.clients` too";
             findings.warn("group-outside-clients", *at, message, help);
@@ -110,22 +104,29 @@ fn clients(
 
 /// The narrowest network around a client says which group it is in. So the same network can't be in two groups, and one
 /// says nothing if the next wider one is of the same group; with another group's between them, it does.
-fn judge_overlaps(members: &[Member], findings: &mut Findings<'_>) {
-    let nets: Vec<IpNet> = members.iter().map(|member| member.net).collect();
+fn judge_overlaps(members: &[(Hosts, Home)], findings: &mut Findings<'_>) {
+    let (nets, owners) = networks::flat(members.iter().map(|(hosts, _)| hosts));
+    let mut open = Open::of(members);
+    let mut crossing = BTreeSet::new();
     for (inner, outer) in enclosed(&nets) {
-        let (inner, outer) = (&members[inner], &members[outer]);
-        if inner.group == outer.group {
-            networks::warn_of_covered((inner.net, inner.at), &outer.net, "clients", findings);
-        } else if inner.net == outer.net {
-            let message = format!("{} is in two groups", shown(&inner.net));
+        let (index, net) = (owners[inner], nets[inner]);
+        let (hosts, (at, group)) = &members[index];
+        let (around, (around_at, around_group)) = &members[owners[outer]];
+        let first = (*around_at, "first written here");
+        if group == around_group {
+            if open.close(index) {
+                networks::warn_of_covered((hosts, *at), around, "clients", findings);
+            }
+        } else if net == nets[outer] {
+            let message = format!("{} is in two groups", shown(&net));
             let help = "a client is in one group; remove the network from one of them";
-            findings.conflict(
-                "network-in-two-groups",
-                inner.at,
-                message,
-                help,
-                (outer.at, "first written here"),
-            );
+            findings.conflict("network-in-two-groups", *at, message, help, first);
+        } else if !around.contains(hosts) && crossing.insert((*at, *around_at)) {
+            // Which network of two ranges is the narrower in their overlap is an accident of their ends.
+            let message = format!("{hosts} and {around}, of another group, overlap in part");
+            let help =
+                "let the ranges lie apart, or one within the other, whose clients then are in the inner one";
+            findings.conflict("groups-overlap", *at, message, help, first);
         }
     }
 }

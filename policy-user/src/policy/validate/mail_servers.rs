@@ -12,7 +12,7 @@ use super::super::places::{Span, Spot};
 use super::interfaces::{self, Interfaces};
 use super::networks::{self, Networks, Role};
 use super::texts::{self, Names};
-use super::{Findings, address_text};
+use super::{Findings, address_text, hosts};
 
 /// What the entries are judged against.
 pub struct Context<'a> {
@@ -202,7 +202,7 @@ fn destinations(written: &OneOrMany, spot: Spot<'_>, findings: &mut Findings<'_>
     match written {
         OneOrMany::One(text) if text == "any" => None,
         OneOrMany::One(text) => {
-            let help = match address_text::network(text) {
+            let help = match hosts::read(text) {
                 Ok(_) => format!("write a list: [{text}]"),
                 Err(_) => "write `any`, or a list of networks such as [203.0.113.0/24]".to_owned(),
             };
@@ -225,7 +225,7 @@ fn destinations(written: &OneOrMany, spot: Spot<'_>, findings: &mut Findings<'_>
                 );
             }
             let nets = networks::nets(list, spot, "to", Role::Destinations, findings);
-            Some(nets.into_iter().map(|(net, _)| net).collect())
+            Some(networks::plain(&nets))
         }
     }
 }

@@ -7,6 +7,7 @@ use super::super::places::{Span, Spot};
 use super::Findings;
 use super::address_text::{self, Refusal};
 use super::coverage::{Coverage, covered};
+use super::hosts::{self, Hosts};
 
 #[derive(Debug, Default)]
 pub struct Networks {
@@ -51,8 +52,7 @@ pub fn validate(written: &Written<file::Networks>, root: Spot<'_>, findings: &mu
     let (clients, internal) = (clients.unwrap_or_default(), internal.unwrap_or_default());
     warn_of_everything(&clients, findings);
     judge_internal(&internal, findings);
-    let plain = |nets: Vec<(IpNet, Span)>| nets.into_iter().map(|(net, _)| net).collect::<Vec<IpNet>>();
-    let (clients, internal) = (plain(clients), plain(internal));
+    let (clients, internal) = (plain(&clients), plain(&internal));
     Networks {
         client_coverage: Coverage::of(&clients),
         internal_coverage: Coverage::of(&internal),
@@ -61,50 +61,88 @@ pub fn validate(written: &Written<file::Networks>, root: Spot<'_>, findings: &mu
     }
 }
 
-/// The networks of a list that can stand in it, each with its place; warns of those that others cover.
+/// The entries of a list that can stand in it, each with its place; warns of those that others cover.
 pub fn nets(
     list: &[Written<String>],
     spot: Spot<'_>,
     key: &str,
     role: Role,
     findings: &mut Findings<'_>,
-) -> Vec<(IpNet, Span)> {
-    let nets = usable(list, spot, key, role, findings);
-    let plain: Vec<IpNet> = nets.iter().map(|(net, _)| *net).collect();
-    for (inner, outer) in covered(&plain) {
-        warn_of_covered(nets[inner], &plain[outer], key, findings);
+) -> Vec<(Hosts, Span)> {
+    let entries = usable(list, spot, key, role, findings);
+    let (flat, owners) = flat(entries.iter().map(|(hosts, _)| hosts));
+    let mut open = Open::of(&entries);
+    for (inner, outer) in covered(&flat) {
+        let (inner, outer) = (owners[inner], owners[outer]);
+        if open.close(inner) {
+            let (hosts, at) = &entries[inner];
+            warn_of_covered((hosts, *at), &entries[outer].0, key, findings);
+        }
     }
-    nets
+    entries
 }
 
-/// The networks of a list that can stand in it, each with its place.
+/// The networks of all entries, and of each which entry it belongs to.
+pub fn flat<'h>(entries: impl Iterator<Item = &'h Hosts>) -> (Vec<IpNet>, Vec<usize>) {
+    let nets =
+        entries.enumerate().flat_map(|(index, hosts)| hosts.nets().iter().map(move |net| (*net, index)));
+    nets.unzip()
+}
+
+/// How many networks of each entry are still to be covered: a range is superfluous only as a whole.
+pub struct Open(Vec<usize>);
+
+impl Open {
+    pub fn of<T>(entries: &[(Hosts, T)]) -> Self {
+        Self(entries.iter().map(|(hosts, _)| hosts.nets().len()).collect())
+    }
+
+    /// Notes that a network of the entry is covered; whether it was the last.
+    pub fn close(&mut self, entry: usize) -> bool {
+        self.0[entry] -= 1;
+        self.0[entry] == 0
+    }
+}
+
+/// The entries of a list that can stand in it, each with its place.
 pub fn usable(
     list: &[Written<String>],
     spot: Spot<'_>,
     key: &str,
     role: Role,
     findings: &mut Findings<'_>,
-) -> Vec<(IpNet, Span)> {
-    let mut nets = Vec::with_capacity(list.len());
+) -> Vec<(Hosts, Span)> {
+    let mut entries = Vec::with_capacity(list.len());
     for (index, written) in list.iter().enumerate() {
         let spot = spot.at(index);
-        let Some(net) = parse(written, spot, key, address_text::network, findings) else {
+        let Some(hosts) = parse(written, spot, key, hosts::read, findings) else {
             continue;
         };
+        if let Hosts::Range(_) = &hosts
+            && !findings.count_range(hosts.nets().len(), spot.span())
+        {
+            continue;
+        }
+        let unusable: Option<Vec<&str>> = hosts.nets().iter().map(address_text::unusable).collect();
         if role != Role::Internal
-            && let Some(why) = address_text::unusable(&net)
+            && let Some(why) = unusable.and_then(|reasons| reasons.first().copied())
         {
             let (host, help) = match role {
                 Role::Sources => ("no client can send from", "remove it"),
                 _ => ("no connection can go to", "remove it"),
             };
-            let message = format!("{host} {}: it is {why}", shown(&net));
+            let message = format!("{host} {hosts}: it is {why}");
             findings.error("unusable-address", spot.span(), message, help);
             continue;
         }
-        nets.push((net, spot.span()));
+        entries.push((hosts, spot.span()));
     }
-    nets
+    entries
+}
+
+/// The networks alone.
+pub fn plain(entries: &[(Hosts, Span)]) -> Vec<IpNet> {
+    entries.iter().flat_map(|(hosts, _)| hosts.nets()).copied().collect()
 }
 
 /// A list entry read by `read`. A number gets the same advice as text: `10.25` is a number to YAML, but an address to
@@ -129,47 +167,38 @@ pub fn parse<T>(
     }
 }
 
-/// A network of one is written as people write it: without a prefix.
-pub fn shown(net: &IpNet) -> String {
-    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
-}
-
-pub fn warn_of_covered((inner, at): (IpNet, Span), outer: &IpNet, key: &str, findings: &mut Findings<'_>) {
-    let message = if inner == *outer {
-        format!("{} stands twice in `{key}`", shown(&inner))
+pub fn warn_of_covered((inner, at): (&Hosts, Span), outer: &Hosts, key: &str, findings: &mut Findings<'_>) {
+    let message = if inner == outer {
+        format!("{inner} stands twice in `{key}`")
     } else {
-        format!("{} is already covered by {} in `{key}`", shown(&inner), shown(outer))
+        format!("{inner} is already covered by {outer} in `{key}`")
     };
     findings.warn("unreachable-entry", at, message, "remove it, it changes nothing");
 }
 
-fn warn_of_everything(clients: &[(IpNet, Span)], findings: &mut Findings<'_>) {
-    for (net, at) in clients.iter().filter(|(net, _)| net.prefix_len() == 0) {
-        let message = format!("{net} makes every address a client: no source is unknown");
-        findings.warn(
-            "clients-covers-everything",
-            *at,
-            message,
-            "list your own networks, such as 10.25.0.0/24",
-        );
+fn warn_of_everything(clients: &[(Hosts, Span)], findings: &mut Findings<'_>) {
+    for (hosts, at) in clients.iter().filter(|(hosts, _)| is_everything(hosts)) {
+        let message = format!("{hosts} makes every address a client: no source is unknown");
+        let help = "list your own networks, such as 10.25.0.0/24";
+        findings.warn("clients-covers-everything", *at, message, help);
     }
 }
 
-fn judge_internal(internal: &[(IpNet, Span)], findings: &mut Findings<'_>) {
+pub fn is_everything(hosts: &Hosts) -> bool {
+    matches!(hosts, Hosts::Net(net) if net.prefix_len() == 0)
+}
+
+fn judge_internal(internal: &[(Hosts, Span)], findings: &mut Findings<'_>) {
     let mut private: Vec<IpNet> = PRIVATE.iter().filter_map(|net| net.parse().ok()).collect();
     private.sort_unstable();
     let private = Coverage::of(&private);
-    for (net, at) in internal {
-        if net.prefix_len() == 0 {
-            let message = format!("{net} makes every destination internal: nothing would ever be blocked");
-            findings.error(
-                "internal-covers-everything",
-                *at,
-                message,
-                "list your own networks, such as 10.0.0.0/8",
-            );
-        } else if !private.contains(net) {
-            let message = format!("{} has public addresses: nothing sent there is ever blocked", shown(net));
+    for (hosts, at) in internal {
+        if is_everything(hosts) {
+            let message = format!("{hosts} makes every destination internal: nothing would ever be blocked");
+            let help = "list your own networks, such as 10.0.0.0/8";
+            findings.error("internal-covers-everything", *at, message, help);
+        } else if !private.contains_all(hosts.nets()) {
+            let message = format!("{hosts} has public addresses: nothing sent there is ever blocked");
             let help = "keep it only if these hosts are yours and can't pass mail on to the outside";
             findings.warn("public-address-inside", *at, message, help);
         }

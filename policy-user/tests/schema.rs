@@ -1,0 +1,156 @@
+//! The JSON Schema says what the loader does: the same keys, and the same of them mandatory.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use jiff::tz::TimeZone;
+use policy_user::policy::{self, schema};
+use serde_json::{Map, Value, json};
+
+const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
+
+/// A policy with every key there is. JSON is YAML.
+fn whole() -> Value {
+    json!({
+        "version": 1,
+        "name": "whole",
+        "interfaces": {
+            "inside": [{ "match": "lan0", "mode": "audit", "on_block": "drop" }],
+            "outside": ["wan0"],
+        },
+        "networks": { "clients": ["10.25.0.0/16"], "internal": ["10.0.0.0/8"] },
+        "ports": { "blocked": [25], "submission": [587] },
+        "mode": "enforce",
+        "on_block": "reject",
+        "mail_servers": [{
+            "name": "mx1",
+            "address": "10.25.0.25",
+            "mac": "02:00:00:00:00:25",
+            "interface": "lan0",
+            "to": ["203.0.113.0/24"],
+        }],
+        "exceptions": [{
+            "name": "scanner",
+            "from": ["10.25.0.10-10.25.0.20"],
+            "to": ["203.0.113.25"],
+            "for": "14d",
+            "since": "2026-11-24",
+            "reason": "r",
+            "owner": "o",
+        }],
+        "groups": [{ "name": "lab", "clients": ["10.25.9.0/24"], "mode": "audit", "on_block": "drop" }],
+        "gateway_mail": "deny",
+        "detection": { "preset": "balanced" },
+        "quarantine": { "enabled": false },
+        "log": { "file": "/var/log/attempts.jsonl" },
+        "notify": [],
+        "end": true,
+    })
+}
+
+/// The order of a policy's keys matters only for the last one, and JSON's maps here are sorted.
+fn codes(policy: &Value) -> Vec<&'static str> {
+    let mut rest = policy.as_object().unwrap().clone();
+    let end = rest.remove("end");
+    let mut lines: String = rest.iter().map(|(key, value)| format!("{key}: {value}\n")).collect();
+    if let Some(end) = end {
+        lines.push_str(&format!("end: {end}\n"));
+    }
+    let now = "2026-11-25T12:00:00Z".parse().unwrap();
+    policy::parse(&lines, now, &TimeZone::UTC)
+        .err()
+        .map_or_else(Vec::new, |errors| errors.iter().map(|error| error.code).collect())
+}
+
+/// Calls `visit` with the JSON pointer of every mapping of the policy and the schema of it.
+fn sections(
+    at: &str,
+    value: &Value,
+    schema: &Value,
+    visit: &mut impl FnMut(&str, &Map<String, Value>, &Value),
+) {
+    match value {
+        Value::Object(map) => {
+            let schema = schema["anyOf"]
+                .as_array()
+                .and_then(|all| all.iter().find(|it| it["type"] == "object"))
+                .filter(|_| schema["type"] != "object")
+                .unwrap_or(schema);
+            visit(at, map, schema);
+            for (key, value) in map {
+                sections(&format!("{at}/{key}"), value, &schema["properties"][key], visit);
+            }
+        }
+        Value::Array(list) => {
+            for (index, value) in list.iter().enumerate() {
+                sections(&format!("{at}/{index}"), value, &schema["items"], visit);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_shipped_schema_is_what_the_program_prints() {
+    let path = Path::new(POLICIES).join("policy.schema.json");
+    let printed = format!("{:#}\n", schema::document());
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, &printed).unwrap();
+    }
+    assert_eq!(fs::read_to_string(path).unwrap(), printed, "run `BLESS=1 cargo test --test schema`");
+    for file in ["office.yaml", "monitor-first.yaml", "branch-no-mailserver.yaml"] {
+        let text = fs::read_to_string(Path::new(POLICIES).join(file)).unwrap();
+        assert!(text.starts_with("# yaml-language-server: $schema=policy.schema.json\n"), "{file}");
+    }
+}
+
+#[test]
+fn the_loader_knows_the_keys_of_the_schema_and_no_other() {
+    assert_eq!(codes(&whole()), [] as [&str; 0]);
+    sections("", &whole(), &schema::document(), &mut |at, map, schema| {
+        let keys = |map: &Map<String, Value>| map.keys().cloned().collect::<BTreeSet<String>>();
+        let mut known = keys(schema["properties"].as_object().unwrap());
+        // Only one form of an exception's end can stand in it, and a group's `detection` is refused.
+        known.retain(|key| {
+            !matches!((at, key.as_str()), ("/exceptions/0", "until") | ("/groups/0", "detection"))
+        });
+        assert_eq!(keys(map), known, "{at}");
+        assert_eq!(schema["additionalProperties"], false, "{at}");
+        let mut policy = whole();
+        policy.pointer_mut(at).unwrap()["new"] = json!(1);
+        let refused = if at == "/quarantine" { "not-yet-supported" } else { "unknown-key" };
+        assert_eq!(codes(&policy), [refused], "{at}");
+    });
+}
+
+#[test]
+fn the_same_keys_are_mandatory() {
+    sections("", &whole(), &schema::document(), &mut |at, map, schema| {
+        let required = schema["required"].as_array().cloned().unwrap_or_default();
+        for key in map.keys() {
+            let mut policy = whole();
+            policy.pointer_mut(at).unwrap().as_object_mut().unwrap().remove(key);
+            let expected: &[&str] = match (at, key.as_str()) {
+                ("", "end") => &["missing-end"],
+                ("/exceptions/0", "for") => &["missing-key"],
+                ("/exceptions/0", "since") => &["length-without-since"],
+                _ if required.contains(&json!(key)) => &["missing-key"],
+                _ => &[],
+            };
+            assert_eq!(codes(&policy), expected, "{at}/{key}");
+        }
+    });
+}
+
+#[test]
+fn every_key_is_explained() {
+    sections("", &whole(), &schema::document(), &mut |at, _, schema| {
+        for (key, schema) in schema["properties"].as_object().unwrap() {
+            let about = schema["description"].as_str().unwrap();
+            assert!(about.ends_with(['.', ')']) && !about.contains("  "), "{at}/{key}: {about}");
+        }
+    });
+}
