@@ -173,6 +173,8 @@ fn transport(view: &(impl PacketView + ?Sized), flow: Flow, first: u8, start: u3
     let mut next = first;
     let mut offset = start;
     let mut fragment_start = start;
+    // Where the header begins that named `next`; the IP header is in no fragment's own bytes.
+    let mut named_at = 0;
     for _ in 0..=MAX_HEADERS {
         if next == IPPROTO_TCP {
             // Later fragments from AMBIGUOUS_BELOW on pass, so none of them may be able to reach the ports.
@@ -181,12 +183,16 @@ fn transport(view: &(impl PacketView + ?Sized), flow: Flow, first: u8, start: u3
             return tcp(view, flow, readable, offset, end);
         }
         if !may_hide_tcp(next, ipv6) {
-            return Flow { payload: Payload::Other, ..flow };
+            // The same for the header that says it is not TCP.
+            let within_reach = flow.fragmented && named_at > fragment_start + AMBIGUOUS_BELOW - 2;
+            let payload = if within_reach { Payload::AmbiguousFragment } else { Payload::Other };
+            return Flow { payload, ..flow };
         }
         if offset + 8 > end {
             return flow;
         }
         let Some([following, len, frag0, frag1]) = view.load::<4>(offset) else { return flow };
+        named_at = offset;
         offset += match next {
             IPPROTO_FRAGMENT => {
                 // RFC 8200 §4.5: the upper 13 bits count 8-byte units, so clearing the lower three gives bytes.

@@ -3,6 +3,7 @@
 mod build;
 mod command;
 mod demo;
+mod fuzz;
 mod packages;
 mod setup;
 mod test;
@@ -27,6 +28,7 @@ enum Verb {
     Build(build::Arguments),
     Test(test::Arguments),
     Demo(demo::Arguments),
+    Fuzz(fuzz::Arguments),
 }
 
 /// The machine lacks something that only its admin can give; everything else that fails is 1.
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Build(arguments) => build::run(arguments),
         Verb::Test(arguments) => test::run(arguments),
         Verb::Demo(arguments) => demo::run(arguments),
+        Verb::Fuzz(arguments) => fuzz::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
