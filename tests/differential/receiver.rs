@@ -22,6 +22,8 @@ struct Part {
 
 /// The port can't lie further back: the longest frame is shorter.
 const REACH: usize = 1536;
+/// 7 fragments can be ranked in 5,040 ways.
+const MOST_ORDERS: usize = 6000;
 /// Fragments inside fragments are followed this deep.
 const DEPTH: usize = 3;
 
@@ -92,9 +94,10 @@ fn reassembles_to(port: u16, group: &[Part], inner: &mut Vec<Part>) -> bool {
         |a: &Part, b: &Part| a.offset < b.offset + b.bytes.len() && b.offset < a.offset + a.bytes.len();
     let clash = parts.iter().enumerate().any(|(i, a)| parts[..i].iter().any(|b| overlap(a, b)));
     let length = covered(&parts);
+    let ranks = ranks(parts.len());
     let mut order = parts;
     if clash {
-        permute(&mut order, 0, &mut |ranked| assembled_to(port, ranked, length, inner))
+        permute(&mut order, 0, ranks, &mut |ranked| assembled_to(port, ranked, length, inner))
     } else {
         assembled_to(port, &order, length, inner)
     }
@@ -111,14 +114,31 @@ fn covered(parts: &[&Part]) -> usize {
     length.min(REACH)
 }
 
-/// Calls `found` with every order until it says yes.
-fn permute<'a>(order: &mut [&'a Part], fixed: usize, found: &mut impl FnMut(&[&'a Part]) -> bool) -> bool {
-    if fixed + 1 >= order.len() {
+/// How many of the highest ranks are tried in all ways. All of them, unless fragments inside fragments make a crowd: there
+/// the few on top decide, and the rest only fills what they leave open.
+fn ranks(parts: usize) -> usize {
+    let mut orders = 1;
+    (0..parts)
+        .take_while(|taken| {
+            orders *= parts - taken;
+            orders <= MOST_ORDERS
+        })
+        .count()
+}
+
+/// Calls `found` with every choice of the first ranks until it says yes.
+fn permute<'a>(
+    order: &mut [&'a Part],
+    fixed: usize,
+    ranks: usize,
+    found: &mut impl FnMut(&[&'a Part]) -> bool,
+) -> bool {
+    if fixed == ranks {
         return found(order);
     }
     for i in fixed..order.len() {
         order.swap(fixed, i);
-        if permute(order, fixed + 1, found) {
+        if permute(order, fixed + 1, ranks, found) {
             return true;
         }
         order.swap(fixed, i);
@@ -126,11 +146,11 @@ fn permute<'a>(order: &mut [&'a Part], fixed: usize, found: &mut impl FnMut(&[&'
     false
 }
 
-/// Lays the fragments over each other, the last one on top, and follows the `length` bytes that are known then.
+/// Lays the fragments over each other, the first one on top, and follows the `length` bytes that are known then.
 fn assembled_to(port: u16, ranked: &[&Part], length: usize, inner: &mut Vec<Part>) -> bool {
-    let Some(first) = ranked.iter().rev().find(|part| part.offset == 0) else { return false };
+    let Some(first) = ranked.iter().find(|part| part.offset == 0) else { return false };
     let mut bytes = [0; REACH];
-    for part in ranked {
+    for part in ranked.iter().rev() {
         let end = (part.offset + part.bytes.len()).min(REACH);
         bytes[part.offset..end].copy_from_slice(&part.bytes[..end - part.offset]);
     }
