@@ -195,6 +195,11 @@ fn transport(view: &(impl PacketView + ?Sized), flow: Flow, first: u8, start: u3
         named_at = offset;
         offset += match next {
             IPPROTO_FRAGMENT => {
+                // A piece of a piece: nobody sends it, and outer pieces that contradict each other about the inner ones
+                // would make two datagrams of one.
+                if flow.fragmented {
+                    return Flow { payload: Payload::AmbiguousFragment, ..flow };
+                }
                 // RFC 8200 §4.5: the upper 13 bits count 8-byte units, so clearing the lower three gives bytes.
                 let fragment_offset = u32::from(u16::from_be_bytes([frag0, frag1]) & 0xfff8);
                 if fragment_offset != 0 {

@@ -58,6 +58,7 @@ pub fn denied(ctx: &TcContext, skb: &Skb, flow: &Flow, denial: &Denial) {
             verdict: denial.verdict,
             macs: denial.macs,
             vlan: vlan(skb, flow),
+            unlisted: 0,
         },
     ));
     event.submit(0);

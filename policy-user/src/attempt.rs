@@ -38,6 +38,8 @@ pub struct Attempt {
     /// For example `SYN` or `PSH|ACK`.
     pub tcp_flags: String,
     pub tcp_sequence: u32,
+    /// Attempts of this host since its last row that have no row of their own: it used up its budget of events.
+    pub unlisted: u32,
     /// Policy entry that decided; none for the general rule.
     pub rule: Option<String>,
     pub policy: String,
@@ -105,6 +107,7 @@ impl Lexicon {
             destination_mac: event.dst_mac().map(Mac),
             tcp_flags: flag_names(event.tcp_flags()),
             tcp_sequence: event.seq(),
+            unlisted: event.unlisted(),
             rule: rule.map(|rule| rule.name.clone()),
             policy: policy.map_or_else(String::new, |(name, _)| name.clone()),
             revision: revision.to_string(),

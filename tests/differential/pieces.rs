@@ -17,7 +17,8 @@ pub fn frames(random: &mut Random, way: &Way) -> Vec<Vec<u8>> {
     let mut frames = datagram(random, way, id, &stretch);
     if random.chance(55) {
         // A second datagram of the same identity: what a receiver makes of both is up to the receiver.
-        let mut second = datagram(random, way, id, &stretch);
+        let again = if random.chance(80) { stretch.clone() } else { twisted(random, &stretch) };
+        let mut second = datagram(random, way, id, &again);
         if random.chance(60) {
             second.remove(0);
         }
@@ -42,18 +43,45 @@ pub fn frames(random: &mut Random, way: &Way) -> Vec<Vec<u8>> {
     frames
 }
 
-/// Headers between the IP header and TCP, by their length in units of 8 bytes.
-fn stretch(random: &mut Random) -> Vec<u8> {
+/// A header between the IP header and TCP.
+#[derive(Clone, Copy)]
+enum Link {
+    /// Destination options of so many units of 8 bytes beyond the first.
+    Options(u8),
+    /// A fragment header inside the fragment.
+    Fragment { offset: u16, more: bool },
+}
+
+fn stretch(random: &mut Random) -> Vec<Link> {
     match random.below(100) {
         0..40 => Vec::new(),
-        40..75 => vec![random.below(4) as u8],
-        75..90 => vec![random.below(24) as u8],
-        _ => (0..random.within(2, 4)).map(|_| random.below(9) as u8).collect(),
+        40..75 => vec![Link::Options(random.below(4) as u8)],
+        75..85 => vec![Link::Options(random.below(24) as u8)],
+        _ => (0..random.within(2, 4)).map(|_| link(random)).collect(),
     }
 }
 
+/// As long, but with other fragment headers in it.
+fn twisted(random: &mut Random, stretch: &[Link]) -> Vec<Link> {
+    let twist = |link: &Link| match link {
+        Link::Options(0) | Link::Fragment { .. } => {
+            Link::Fragment { offset: 8 * random.below(2) as u16, more: random.chance(50) }
+        }
+        Link::Options(units) => Link::Options(*units),
+    };
+    stretch.iter().map(twist).collect()
+}
+
+fn link(random: &mut Random) -> Link {
+    if random.chance(75) {
+        return Link::Options(random.below(9) as u8);
+    }
+    let offset = if random.chance(60) { 0 } else { 8 * random.below(12) as u16 };
+    Link::Fragment { offset, more: random.chance(40) }
+}
+
 /// One datagram in pieces.
-fn datagram(random: &mut Random, way: &Way, id: u16, stretch: &[u8]) -> Vec<Vec<u8>> {
+fn datagram(random: &mut Random, way: &Way, id: u16, stretch: &[Link]) -> Vec<Vec<u8>> {
     let frame = single::tagged(random, way);
     let mut in_front = 0;
     let frame = match (way.src, way.dst) {
@@ -72,9 +100,13 @@ fn datagram(random: &mut Random, way: &Way, id: u16, stretch: &[u8]) -> Vec<Vec<
             if random.chance(15) {
                 header = header.routing(4, 0, &random.bytes(4));
             }
-            for units in stretch {
-                in_front += 8 * (usize::from(*units) + 1);
-                header = header.destination_options(*units);
+            for link in stretch {
+                (header, in_front) = match *link {
+                    Link::Options(units) => {
+                        (header.destination_options(units), in_front + 8 * (usize::from(units) + 1))
+                    }
+                    Link::Fragment { offset, more } => (header.fragment(offset, more, V6_ID), in_front + 8),
+                };
             }
             frame.ipv6(header)
         }

@@ -48,6 +48,7 @@ pub enum Catcher {
     Properties(&'static str),
     TestRun(&'static str),
     Lab(&'static str),
+    Differential(&'static str),
 }
 
 impl Catcher {
@@ -57,12 +58,17 @@ impl Catcher {
             Self::Properties(_) => "properties",
             Self::TestRun(_) => "test_run",
             Self::Lab(_) => "scenarios_lab",
+            Self::Differential(_) => "differential",
         }
     }
 
     const fn case(self) -> &'static str {
         match self {
-            Self::Decide(case) | Self::Properties(case) | Self::TestRun(case) | Self::Lab(case) => case,
+            Self::Decide(case)
+            | Self::Properties(case)
+            | Self::TestRun(case)
+            | Self::Lab(case)
+            | Self::Differential(case) => case,
         }
     }
 

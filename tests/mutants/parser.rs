@@ -161,6 +161,20 @@ pub const MUTANTS: &[Mutant] = &[
         "offset - fragment_start > AMBIGUOUS_BELOW * 64",
         TABLE,
     ),
+    mutant(
+        "not-TCP within reach of a later fragment",
+        PACKET,
+        "named_at > fragment_start + AMBIGUOUS_BELOW - 2",
+        "named_at > fragment_start + AMBIGUOUS_BELOW * 64",
+        Catcher::Differential("frames_that_pass_one_by_one_never_add_up_to_mail"),
+    ),
+    mutant(
+        "pieces of pieces",
+        PACKET,
+        "if flow.fragmented {\n                    return",
+        "if false {\n                    return",
+        TABLE,
+    ),
     mutant("segments left ignored", PACKET, "flow.source_routed |= frag1 != 0;", "", TABLE),
     mutant("loose source route not seen", PACKET, "const LOOSE: u8 = 131;", "const LOOSE: u8 = 130;", TABLE),
     mutant(

@@ -195,8 +195,12 @@ fn overlapping(t: &mut Table) {
 }
 
 fn nested(t: &mut Table) {
-    t.trio("first fragment in a first fragment", "nested fragment headers", V6, Forwards, |s| {
-        s.v6(s.ipv6().fragment(0, true, 1).fragment(0, true, 2)).tcp(s.syn().payload(&[0; 12]))
+    t.whoever("first fragment in a first fragment", "pieces of pieces", V6, |s| {
+        let frame = s.v6(s.ipv6().fragment(0, true, 1).fragment(0, true, 2)).tcp(s.syn().payload(&[0; 12]));
+        forwarded([(frame.build(), Part::Ambiguous)])
+    });
+    t.trio("first fragment in an atomic one", "nested fragment headers", V6, Forwards, |s| {
+        s.v6(s.ipv6().fragment(0, false, 1).fragment(0, true, 2)).tcp(s.syn().payload(&[0; 12]))
     });
     t.whoever("later fragment in an atomic one", "nested fragment headers", V6, |s| {
         let frame = s.v6(s.ipv6().fragment(0, false, 1).fragment(1232, false, 2)).tcp(s.syn());

@@ -56,7 +56,7 @@ pub struct Event {
     reason: u8,
     verdict: u8,
     has_mac: u8,
-    reserved: [u8; 4],
+    unlisted: [u8; 4],
 }
 
 const _: () = assert!(size_of::<Event>() == 88);
@@ -77,6 +77,8 @@ pub struct EventContext {
     pub macs: Macs,
     /// VLAN id of the outermost tag; 0 for none.
     pub vlan: u16,
+    /// Attempts of the same host that got no event of their own since its last one.
+    pub unlisted: u32,
 }
 
 /// The MACs of a frame.
@@ -114,7 +116,7 @@ impl Event {
             reason: context.reason as u8,
             verdict: context.verdict,
             has_mac: context.macs.known,
-            reserved: [0; 4],
+            unlisted: context.unlisted.to_be_bytes(),
         }
     }
 
@@ -170,6 +172,10 @@ impl Event {
     }
     pub const fn tcp_flags(&self) -> u8 {
         self.tcp_flags
+    }
+    /// Attempts of the same host since its last event that have none of their own, because it used up its budget.
+    pub const fn unlisted(&self) -> u32 {
+        u32::from_be_bytes(self.unlisted)
     }
     /// Number of the reason; see [`Reason::from_number`].
     pub const fn reason(&self) -> u8 {

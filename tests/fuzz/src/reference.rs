@@ -234,6 +234,8 @@ fn read_datagram(datagram: &Datagram<'_>) -> Reading {
     let reading = loop {
         let inner = peel(v6, next, body);
         stretched |= inner != Inner::NotTcp && reached.is_some_and(|reached| reached + 4 > NEAR);
+        // Pieces of a piece: nobody sends them, and the outer pieces may contradict each other about the inner ones.
+        stretched |= more && matches!(inner, Inner::Piece { .. });
         match inner {
             Inner::Tcp([_, _, high, low, behind @ ..]) => {
                 let (dst_port, rest) = (u16::from_be_bytes([*high, *low]), 4 + behind.len());
