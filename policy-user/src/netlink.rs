@@ -6,6 +6,7 @@ use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use policy_common::LinkType;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{Handle, MulticastGroup};
 use thiserror::Error;
 
@@ -92,6 +93,27 @@ impl Netlink {
         }
         found.sort_unstable();
         found.dedup();
+        Ok(found)
+    }
+}
+
+impl Netlink {
+    /// Addresses of the neighbours on all links, with the MAC each answered with.
+    pub async fn neighbours(&self) -> Result<Vec<(IpAddr, [u8; 6])>, NetlinkError> {
+        let mut found = Vec::new();
+        let mut neighbours = self.handle.neighbours().get().execute();
+        while let Some(neighbour) = neighbours.try_next().await.map_err(failed("neighbours"))? {
+            let (mut address, mut mac) = (None, None);
+            for attribute in neighbour.attributes {
+                match attribute {
+                    NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => address = Some(ip.into()),
+                    NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => address = Some(ip.into()),
+                    NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.try_into().ok(),
+                    _ => {}
+                }
+            }
+            found.extend(address.zip(mac));
+        }
         Ok(found)
     }
 }

@@ -155,6 +155,8 @@ impl Dice {
             mail_servers: (0..servers).map(|index| self.mail_server(index)).collect(),
             exceptions: (0..exceptions).map(|index| self.exception(index, now)).collect(),
             log_file: None,
+            log_targets: Vec::new(),
+            lease_files: Vec::new(),
         }
     }
 

@@ -4,7 +4,7 @@
 mod reload;
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use crate::datapath::{self, Coverage, EventStream, Generation, Inside, KernelLog
 use crate::failure::Failure;
 use crate::netlink::{Changes, Interface, Netlink};
 use crate::policy::compile::{Instant, Tables, compile};
-use crate::policy::{self, LoadedPolicy};
+use crate::policy::{self, LoadedPolicy, Policy};
 use crate::status::{AgentInfo, InForce, Status};
 
 pub use reload::{ReloadRequest, RunningPolicy};
@@ -212,8 +212,8 @@ impl Enforcement {
         &self.in_force
     }
 
-    pub fn log_file(&self) -> Option<PathBuf> {
-        self.policy.policy.log_file.clone()
+    pub fn policy(&self) -> &Policy {
+        &self.policy.policy
     }
 
     /// A full disk must not stop enforcement: then only `status` without an agent knows less.

@@ -9,6 +9,8 @@ use std::thread;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::attempt::Attempt;
+use crate::outputs::{Entry, Outputs};
+use crate::policy::Policy;
 use crate::status::InForce;
 
 /// How attempts are written.
@@ -28,6 +30,7 @@ const QUEUE: usize = 16;
 pub struct LogWriter {
     format: Format,
     file: Arc<Mutex<Option<PathBuf>>>,
+    outputs: Arc<Mutex<Outputs>>,
     queue: mpsc::Sender<Work>,
 }
 
@@ -37,10 +40,11 @@ enum Work {
 }
 
 impl LogWriter {
-    /// Starts the thread; attempts go to `file`, or to standard output where there is none.
-    pub fn start(format: Format, file: Option<PathBuf>) -> Self {
+    /// Starts the thread; attempts go to the policy's file, or to standard output where it names none.
+    pub fn start(format: Format, policy: &Policy) -> Self {
         let (queue, mut work) = mpsc::channel(QUEUE);
-        let file = Arc::new(Mutex::new(file));
+        let file = Arc::new(Mutex::new(policy.log_file.clone()));
+        let outputs = Arc::new(Mutex::new(Outputs::start(policy.log_targets.clone())));
         let target = Arc::clone(&file);
         thread::spawn(move || {
             let mut failing = false;
@@ -55,13 +59,19 @@ impl LogWriter {
                 }
             }
         });
-        Self { format, file, queue }
+        Self { format, file, outputs, queue }
     }
 
-    /// Sends later batches to another file, or to standard output.
-    pub fn set_file(&self, file: Option<PathBuf>) {
+    /// Sends later batches to where this policy wants them.
+    pub fn follow(&self, policy: &Policy) {
         if let Ok(mut target) = self.file.lock() {
-            *target = file;
+            target.clone_from(&policy.log_file);
+        }
+        // Outputs that stay keep their connections and what waits in their queues.
+        if let Ok(mut outputs) = self.outputs.lock()
+            && outputs.targets() != policy.log_targets
+        {
+            *outputs = Outputs::start(policy.log_targets.clone());
         }
     }
 
@@ -96,6 +106,12 @@ impl LogWriter {
 
     /// Queues a batch, waiting while the queue is full.
     pub async fn write(&self, attempts: &[Attempt]) {
+        if let Ok(outputs) = self.outputs.lock()
+            && !outputs.is_empty()
+        {
+            let entry = |attempt: &Attempt| Entry::new(attempt.time, attempt.to_string(), attempt);
+            outputs.offer(attempts.iter().filter_map(entry).collect());
+        }
         let mut text = String::new();
         for attempt in attempts {
             match self.format {

@@ -84,7 +84,7 @@ pub async fn run(
     let listener = control::bind(&config.control)?;
     let lexicon = Arc::new(RwLock::new(Lexicon::new()));
     let (mut enforcement, mut changes) = Enforcement::start(&config, first, Arc::clone(&lexicon)).await?;
-    let writer = LogWriter::start(config.format, enforcement.log_file());
+    let writer = LogWriter::start(config.format, enforcement.policy());
     let pump = pump::start(enforcement.events()?, Arc::clone(&lexicon), writer.clone());
     let control = tokio::spawn(control::serve(listener, requests));
     let info =

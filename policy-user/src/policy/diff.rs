@@ -89,6 +89,7 @@ pub enum Kind {
     /// A port that is only counted.
     Submission,
     LogFile,
+    LogTargets,
 }
 
 impl Kind {
@@ -107,6 +108,7 @@ impl Kind {
             Self::Outside => "outside",
             Self::Submission => "submission",
             Self::LogFile => "log file",
+            Self::LogTargets => "log also to",
         }
     }
 }

@@ -17,7 +17,8 @@ use super::schema;
 mod sections;
 
 pub use sections::{
-    Detection, Exception, File, Group, InsideEntry, Interfaces, Log, MailServer, Networks, Ports, Quarantine,
+    Detection, Exception, File, Group, Identity, InsideEntry, Interfaces, Log, MailServer, Networks, Ports,
+    Quarantine,
 };
 
 /// What stands at a key.

@@ -33,6 +33,65 @@ pub struct Policy {
     pub exceptions: Vec<Exception>,
     /// Where attempts are appended beside standard output's stead; `log.file`.
     pub log_file: Option<PathBuf>,
+    /// Where else they go to: `log.journal`, `log.syslog`.
+    pub log_targets: Vec<LogTarget>,
+    /// Lease files with the names of clients.
+    pub lease_files: Vec<PathBuf>,
+}
+
+/// Another program that gets the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogTarget {
+    /// systemd's journal of this machine.
+    Journal,
+    Syslog {
+        transport: Transport,
+        /// `host:port`.
+        server: String,
+        /// Certificates that a TLS server's is checked against; none: those of the system.
+        authorities: Option<PathBuf>,
+    },
+}
+
+/// How syslog messages travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// A datagram each (RFC 5426); nobody tells if it got lost.
+    Udp,
+    /// RFC 6587, octet counting.
+    Tcp,
+    /// RFC 5425.
+    Tls,
+}
+
+impl Transport {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+
+    /// The port that IANA has registered for it.
+    pub const fn usual_port(self) -> u16 {
+        match self {
+            Self::Udp => 514,
+            Self::Tcp => 601,
+            Self::Tls => 6514,
+        }
+    }
+}
+
+impl std::fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Journal => f.write_str("journal"),
+            Self::Syslog { transport, server, .. } => write!(f, "{}://{server}", transport.label()),
+        }
+    }
 }
 
 /// Whether denied packets are dropped or only reported.

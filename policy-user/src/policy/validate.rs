@@ -1,7 +1,5 @@
 //! Judges a file as written: the policy it means, or everything that is wrong with it at once.
 
-use std::path::PathBuf;
-
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -20,6 +18,7 @@ mod groups;
 mod hosts;
 mod interfaces;
 mod length;
+mod log;
 mod mail_servers;
 mod networks;
 mod ports;
@@ -65,7 +64,8 @@ pub fn validate(file: &Written<file::File>, findings: &mut Findings<'_>, moment:
     let servers = mail_servers::validate(&file.mail_servers, root, &context, &mut names, findings);
     let exceptions = exceptions::Context { servers: &servers, networks: &networks, moment };
     let exceptions = exceptions::validate(&file.exceptions, root, &exceptions, &mut names, findings);
-    let log_file = log_file(file, root, findings);
+    let log = log::validate(&file.log, root, findings);
+    let lease_files = log::lease_files(&file.identity, root, findings);
     refuse_unsupported(file, root, findings);
     check_end(file, root, findings);
     if findings.has_errors() {
@@ -85,7 +85,9 @@ pub fn validate(file: &Written<file::File>, findings: &mut Findings<'_>, moment:
         gateway_mail,
         mail_servers: servers.entries,
         exceptions,
-        log_file,
+        log_file: log.file,
+        log_targets: log.targets,
+        lease_files,
     })
 }
 
@@ -121,22 +123,6 @@ fn gateway_mail(
         findings.warn("gateway-mail-without-outside", at, message, help);
     }
     word == "allow"
-}
-
-fn log_file(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) -> Option<PathBuf> {
-    let log = findings.optional(&file.log, root, "log")?;
-    let spot = root.key("log");
-    findings.unknown_keys::<file::Log>(spot);
-    let text = findings.optional(&log.file, spot, "file")?;
-    let path = PathBuf::from(text);
-    let at = spot.key("file").span();
-    if text.chars().any(char::is_control) || text.len() > 4095 {
-        findings.error("bad-path", at, "`file` can't be a path", "write a path without control characters");
-    } else if !path.is_absolute() || path.file_name().is_none() || text.ends_with('/') {
-        let message = format!("{} is not the absolute path of a file", quoted(text));
-        findings.error("bad-path", at, message, "write a path such as /var/log/smtpfence/attempts.jsonl");
-    }
-    Some(path)
 }
 
 /// A key that is read but not obeyed would be a promise broken in silence.

@@ -67,7 +67,7 @@ impl Enforcement {
         }
         let result = self.swap_policy(request.confirm_seconds, origin).await;
         match &result {
-            Ok(_) => writer.set_file(self.log_file()),
+            Ok(_) => writer.follow(self.policy()),
             Err(error) => self.reload_error = Some(error.to_string()),
         }
         result
@@ -181,7 +181,7 @@ impl Enforcement {
             trial.failed = Some(Failed { at: Timestamp::now(), why: why.to_owned() });
         }
         self.came_into_force(&origin, &failed);
-        writer.set_file(self.log_file());
+        writer.follow(self.policy());
         let told = format!(
             "ROLLED BACK: {why}: revision {} is in force again in place of {failed}; {} is left as it is and differs from \
              what is in force",

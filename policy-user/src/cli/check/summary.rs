@@ -65,6 +65,8 @@ pub fn as_json(loaded: &LoadedPolicy, now: Timestamp) -> Value {
         "mail_servers": servers.collect::<Vec<Value>>(),
         "exceptions": exceptions.collect::<Vec<Value>>(),
         "log_file": policy.log_file,
+        "log_targets": policy.log_targets.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "lease_files": policy.lease_files,
     })
 }
 
@@ -100,6 +102,9 @@ impl Display for Summary<'_> {
         writeln!(f, "  submission    port {}", shown(&policy.submission_ports, u16::to_string))?;
         if let Some(path) = &policy.log_file {
             writeln!(f, "  log file      {}", path.display())?;
+        }
+        if !policy.log_targets.is_empty() {
+            writeln!(f, "  log also to   {}", shown(&policy.log_targets, ToString::to_string))?;
         }
         self.groups(f)?;
         self.mail_servers(f)?;

@@ -26,6 +26,13 @@ pub fn differences(old: &Policy, new: &Policy) -> Vec<Change> {
         };
         changes.push(Change::new(Sign::Change, Kind::LogFile).was(shown(old)).now(shown(new)));
     }
+    if old.log_targets != new.log_targets {
+        let shown = |policy: &Policy| {
+            let targets: Vec<_> = policy.log_targets.iter().map(ToString::to_string).collect();
+            if targets.is_empty() { "nothing".to_owned() } else { targets.join(", ") }
+        };
+        changes.push(Change::new(Sign::Change, Kind::LogTargets).was(shown(old)).now(shown(new)));
+    }
     changes
 }
 

@@ -133,6 +133,8 @@ section!(
         quarantine: Quarantine,
         /// Where attempts are written to.
         log: Log,
+        /// Where the names of clients are found.
+        identity: Identity,
         /// Not yet supported.
         notify: List<Anything> => json!({ "type": "array", "maxItems": 0 }),
         /// The last key, always: a file that lost its tail is refused, not obeyed.
@@ -255,6 +257,27 @@ section!(
     /// Where attempts are written to beside standard output.
     Log {
         /// Absolute path of a file to which attempts are appended, one JSON object a line.
-        file: String => json!({ "type": "string", "pattern": "^/.*[^/]$" }),
+        file: String => path(),
+        /// Whether attempts also go to systemd's journal, with a field for each of theirs.
+        journal: bool => or(false, bool::schema()),
+        /// Syslog servers that attempts also go to (RFC 5424), each as `udp://`, `tcp://` or `tls://`, host and port.
+        syslog: OneOrMany => json!({ "anyOf": [server(), { "type": "array", "items": server() }] }),
+        /// Absolute path of a PEM file with the authorities of `tls://` servers; without it, those of the system.
+        syslog_authorities: String => path(),
     }
 );
+section!(
+    /// What clients are looked up in, so that they are shown with more than an address.
+    Identity {
+        /// Absolute paths of lease files of dnsmasq, Kea (memfile) or ISC dhcpd, for host names.
+        leases: List<String> => json!({ "type": "array", "items": path() }),
+    }
+);
+
+fn path() -> Value {
+    json!({ "type": "string", "pattern": "^/.*[^/]$" })
+}
+
+fn server() -> Value {
+    json!({ "type": "string", "pattern": "^(udp|tcp|tls)://.+$" })
+}
