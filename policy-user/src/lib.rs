@@ -12,3 +12,4 @@ pub mod outputs;
 pub mod policy;
 pub mod replace;
 pub mod status;
+pub mod store;

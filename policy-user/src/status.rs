@@ -13,6 +13,7 @@ use crate::datapath::{self, Counters, Coverage, Pins, Position, State};
 use crate::failure::Failure;
 use crate::policy;
 use crate::policy::compile::Instant;
+use crate::store::StoreStatus;
 
 /// What is in force, kept in the state directory so that it is known while no agent runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +35,8 @@ pub struct Status {
     pub coverage: Vec<CoverageStatus>,
     pub counters: Vec<datapath::ReasonCount>,
     pub lost_events: u64,
+    /// How the block log is; none while no agent runs.
+    pub store: Option<StoreStatus>,
     /// Clients in quarantine; none is told while no agent runs.
     pub quarantine: Vec<Quarantined>,
     /// Why the newest reload was refused; none after one that was not.
@@ -110,6 +113,7 @@ impl Status {
             coverage,
             counters: counters.by_reason(),
             lost_events: counters.lost_events(),
+            store: None,
             quarantine: Vec::new(),
             reload_error: None,
             file_revision,

@@ -156,6 +156,7 @@ impl Dice {
             exceptions: (0..exceptions).map(|index| self.exception(index, now)).collect(),
             log_file: None,
             log_targets: Vec::new(),
+            retention: Default::default(),
             lease_files: Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -12,6 +12,7 @@ use crate::attempt::Attempt;
 use crate::outputs::{Entry, Outputs};
 use crate::policy::Policy;
 use crate::status::InForce;
+use crate::store::{Store, StoreStatus};
 
 /// How attempts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -31,6 +32,7 @@ pub struct LogWriter {
     format: Format,
     file: Arc<Mutex<Option<PathBuf>>>,
     outputs: Arc<Mutex<Outputs>>,
+    store: Store,
     queue: mpsc::Sender<Work>,
 }
 
@@ -40,8 +42,9 @@ enum Work {
 }
 
 impl LogWriter {
-    /// Starts the thread; attempts go to the policy's file, or to standard output where it names none.
-    pub fn start(format: Format, policy: &Policy) -> Self {
+    /// Starts the thread; attempts go to the store, and to the policy's file or to standard output where it names none.
+    pub fn start(format: Format, policy: &Policy, state_dir: &Path) -> Self {
+        let store = Store::start(state_dir, policy.retention);
         let (queue, mut work) = mpsc::channel(QUEUE);
         let file = Arc::new(Mutex::new(policy.log_file.clone()));
         let outputs = Arc::new(Mutex::new(Outputs::start(policy.log_targets.clone())));
@@ -59,7 +62,7 @@ impl LogWriter {
                 }
             }
         });
-        Self { format, file, outputs, queue }
+        Self { format, file, outputs, store, queue }
     }
 
     /// Sends later batches to where this policy wants them.
@@ -67,6 +70,7 @@ impl LogWriter {
         if let Ok(mut target) = self.file.lock() {
             target.clone_from(&policy.log_file);
         }
+        self.store.set_retention(policy.retention);
         // Outputs that stay keep their connections and what waits in their queues.
         if let Ok(mut outputs) = self.outputs.lock()
             && outputs.targets() != policy.log_targets
@@ -105,7 +109,7 @@ impl LogWriter {
     }
 
     /// Queues a batch, waiting while the queue is full.
-    pub async fn write(&self, attempts: &[Attempt]) {
+    pub async fn write(&self, attempts: Vec<Attempt>) {
         if let Ok(outputs) = self.outputs.lock()
             && !outputs.is_empty()
         {
@@ -113,7 +117,7 @@ impl LogWriter {
             outputs.offer(attempts.iter().filter_map(entry).collect());
         }
         let mut text = String::new();
-        for attempt in attempts {
+        for attempt in &attempts {
             match self.format {
                 Format::Json => match serde_json::to_string(attempt) {
                     Ok(json) => text.push_str(&json),
@@ -125,6 +129,11 @@ impl LogWriter {
         }
         // The thread ends only after the last handle, so the queue is open.
         let _ = self.queue.send(Work::Write(text)).await;
+        self.store.append(attempts).await;
+    }
+
+    pub fn store_status(&self) -> StoreStatus {
+        self.store.status()
     }
 
     /// Waits until everything queued so far is written.
@@ -133,6 +142,7 @@ impl LogWriter {
         if self.queue.send(Work::Flush(done)).await.is_ok() {
             let _ = wait.await;
         }
+        self.store.flush().await;
     }
 }
 

@@ -84,7 +84,7 @@ pub async fn run(
     let listener = control::bind(&config.control)?;
     let lexicon = Arc::new(RwLock::new(Lexicon::new()));
     let (mut enforcement, mut changes) = Enforcement::start(&config, first, Arc::clone(&lexicon)).await?;
-    let writer = LogWriter::start(config.format, enforcement.policy());
+    let writer = LogWriter::start(config.format, enforcement.policy(), &config.state_dir);
     let pump = pump::start(enforcement.events()?, Arc::clone(&lexicon), writer.clone());
     let control = tokio::spawn(control::serve(listener, requests));
     let info =
@@ -126,7 +126,10 @@ pub async fn run(
 /// Does what is asked. A caller that did not wait for the answer is no reason for anything.
 async fn answer(request: Request, enforcement: &mut Enforcement, info: &AgentInfo, writer: &LogWriter) {
     match request {
-        Request::Status(answer) => drop(answer.send(enforcement.status(info))),
+        Request::Status(answer) => {
+            let status = enforcement.status(info);
+            drop(answer.send(status.map(|status| Status { store: Some(writer.store_status()), ..status })));
+        }
         Request::Policy(answer) => drop(answer.send(Ok(enforcement.running_policy()))),
         Request::History(answer) => {
             let in_force = enforcement.in_force().revision.as_str();

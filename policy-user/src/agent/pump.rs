@@ -64,5 +64,5 @@ async fn write(batch: &mut Vec<Event>, lexicon: &RwLock<Lexicon>, writer: &LogWr
         let now = now();
         batch.drain(..).map(|event| lexicon.attempt(&event, now)).collect()
     };
-    writer.write(&attempts).await;
+    writer.write(attempts).await;
 }

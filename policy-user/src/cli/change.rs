@@ -157,17 +157,20 @@ impl<'a> PolicyFile<'a> {
         let path = self.path.display();
         match self.agent {
             Agent::Absent => {
-                println!("{path} is written; no agent answers on {}, the next one reads it", self.socket());
+                super::say(format_args!(
+                    "{path} is written; no agent answers on {}, the next one reads it",
+                    self.socket()
+                ))?;
             }
             Agent::ReadsAnother => {
-                println!(
+                super::say(format_args!(
                     "{path} is written; the agent reads {} and goes on as before",
                     text(&self.status["in_force"]["file"])
-                );
+                ))?;
             }
             Agent::Reads => {
                 let told = self.reload(how).map_err(|refused| self.undo(refused))?;
-                println!("{path} is written; {told}");
+                super::say(format_args!("{path} is written; {told}"))?;
             }
         }
         Ok(())

@@ -8,17 +8,22 @@ mod detach;
 mod diff;
 mod explain;
 mod history;
+mod host;
+mod hosts;
 mod lines;
+mod log;
 mod quarantine;
 mod reload;
 mod restore;
 mod run;
 mod schema;
 mod status;
+mod table;
 mod test;
+mod when;
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -26,6 +31,8 @@ use jiff::{SpanRelativeTo, SpanTotal, Timestamp, Unit};
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::policy;
+use crate::status::InForce;
 
 #[derive(Parser)]
 #[command(
@@ -58,6 +65,14 @@ enum Verb {
     Schema(schema::Args),
     /// Show what is in force, where, and what it has counted; works without an agent too.
     Status(status::Args),
+    /// Show blocked attempts, the newest last; works without an agent too.
+    Log(log::Args),
+    /// List the hosts with blocked attempts, the busiest first; works without an agent too.
+    Hosts(hosts::Args),
+    /// Tell all about one client, and what to do next; works without an agent too.
+    Host(host::Args),
+    /// List what was tried to be reached, the most tried first; works without an agent too.
+    Destinations(hosts::Args),
     /// Make the running agent read its policy file again; on any error the policy before stays.
     Reload(reload::Args),
     /// Keep a policy that `reload --confirm` has put in force on trial.
@@ -101,15 +116,15 @@ pub enum OutputFormat {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = match cli.verbose {
-        0 => log::LevelFilter::Info,
-        1 => log::LevelFilter::Debug,
-        _ => log::LevelFilter::Trace,
+        0 => ::log::LevelFilter::Info,
+        1 => ::log::LevelFilter::Debug,
+        _ => ::log::LevelFilter::Trace,
     };
     env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Warn)
+        .filter_level(::log::LevelFilter::Warn)
         // Our own modules and the kernel programs, which aya-log names by their crate.
         .filter_module("policy_user", level)
-        .filter_module("policy_ebpf", log::LevelFilter::Trace)
+        .filter_module("policy_ebpf", ::log::LevelFilter::Trace)
         .parse_default_env()
         .init();
     match cli.verb {
@@ -120,6 +135,10 @@ pub fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Schema(args) => finish(schema::run(&args)),
         Verb::Status(args) => finish(status::run(&args)),
+        Verb::Log(args) => finish(log::run(&args)),
+        Verb::Hosts(args) => finish(hosts::hosts(&args)),
+        Verb::Host(args) => finish(host::run(&args)),
+        Verb::Destinations(args) => finish(hosts::destinations(&args)),
         Verb::Reload(args) => finish(reload::run(&args)),
         Verb::Confirm(args) => finish(confirm::run(&args)),
         Verb::History(args) => finish(history::run(&args)),
@@ -148,6 +167,11 @@ fn printed(result: io::Result<()>) -> Result<(), Failure> {
     }
 }
 
+/// Prints one answer.
+fn say(what: std::fmt::Arguments<'_>) -> Result<(), Failure> {
+    printed(writeln!(io::stdout().lock(), "{what}"))
+}
+
 /// Runs a future that needs nothing but one thread.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
@@ -155,6 +179,13 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
         .build()
         .map_err(|error| Failure::CouldNotRun(format!("can't start the runtime: {error}")))?
         .block_on(future)
+}
+
+/// The lease files of the policy that was put in force last, as its file is now; none where that can't be read.
+fn lease_files(state_dir: &Path) -> Vec<PathBuf> {
+    let in_force = InForce::read(state_dir);
+    let loaded = in_force.and_then(|it| policy::load(&it.file, policy::Strictness::Advisory).ok());
+    loaded.map(|(loaded, _)| loaded.policy.lease_files).unwrap_or_default()
 }
 
 /// A string of the agent, made harmless for a terminal: interface names are anybody's.

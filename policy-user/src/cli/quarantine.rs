@@ -1,5 +1,6 @@
 //! `smtpfence quarantine` and `smtpfence release`: block a client's mail for a time, whatever the policy permits it.
 
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -42,11 +43,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
         (Some(host), Some(seconds), Some(reason)) => {
             let request = json!(QuarantineRequest { host, seconds, reason });
             let client = ask(&args.control, hyper::Method::POST, "/v1/quarantine", Some(&request))?;
-            print(&[client], args.format);
+            print(&[client], args.format)?;
         }
         _ => {
             let status = ask(&args.control, hyper::Method::GET, "/v1/status", None)?;
-            print(status["quarantine"].as_array().map(Vec::as_slice).unwrap_or_default(), args.format);
+            print(status["quarantine"].as_array().map(Vec::as_slice).unwrap_or_default(), args.format)?;
         }
     }
     Ok(())
@@ -56,9 +57,9 @@ pub fn release(args: &ReleaseArgs) -> Result<(), Failure> {
     let path = format!("/v1/release/{}", args.host);
     let answer = ask(&args.control, hyper::Method::POST, &path, None)?;
     if answer["released"] == true {
-        println!("{} is released: the policy alone decides about it again", args.host);
+        super::say(format_args!("{} is released: the policy alone decides about it again", args.host))?;
     } else {
-        println!("{} was not in quarantine", args.host);
+        super::say(format_args!("{} was not in quarantine", args.host))?;
     }
     Ok(())
 }
@@ -72,23 +73,28 @@ fn ask(socket: &Path, method: hyper::Method, path: &str, body: Option<&Value>) -
     })
 }
 
-fn print(clients: &[Value], format: OutputFormat) {
-    if format == OutputFormat::Json {
-        println!("{:#}", json!(clients));
-        return;
-    }
+fn print(clients: &[Value], format: OutputFormat) -> Result<(), Failure> {
+    let out = &mut io::stdout().lock();
+    super::printed(match format {
+        OutputFormat::Json => writeln!(out, "{:#}", json!(clients)),
+        OutputFormat::Human => print_table(out, clients),
+    })
+}
+
+fn print_table(out: &mut impl Write, clients: &[Value]) -> io::Result<()> {
     if clients.is_empty() {
-        println!("nobody is in quarantine");
-        return;
+        return writeln!(out, "nobody is in quarantine");
     }
-    println!("{:<39}  {:<42}  {:<42}  reason", "client", "since", "until");
+    writeln!(out, "{:<39}  {:<42}  {:<42}  reason", "client", "since", "until")?;
     for client in clients {
-        println!(
+        writeln!(
+            out,
             "{:<39}  {:<42}  {:<42}  {}",
             text(&client["host"]),
             ago(&client["since"]),
             ago(&client["until"]),
             text(&client["reason"])
-        );
+        )?;
     }
+    Ok(())
 }

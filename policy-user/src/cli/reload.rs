@@ -32,6 +32,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             args.control.display()
         )));
     };
-    println!("{}", answer["result"].as_str().unwrap_or("reloaded"));
+    super::say(format_args!("{}", answer["result"].as_str().unwrap_or("reloaded")))?;
     Ok(())
 }

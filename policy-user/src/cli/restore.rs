@@ -20,11 +20,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     // Dates pass and the language grows: what was good once is judged again.
     policy::load_text(&file.path, text.clone())?;
     if file.text.as_ref() == Some(&text) {
-        println!("{} is revision {revision} already", file.path.display());
+        super::say(format_args!("{} is revision {revision} already", file.path.display()))?;
     } else {
         file.propose(&text)?;
         if let Some(backup) = file.back_up()? {
-            println!("the file as it was is kept as {}", backup.display());
+            super::say(format_args!("the file as it was is kept as {}", backup.display()))?;
         }
     }
     file.put_in_force(&text, How::Restore)

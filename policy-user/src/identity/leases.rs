@@ -101,7 +101,6 @@ fn name(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     const PRINTER: Mac = Mac([0, 0xd0, 0xef, 1, 2, 3]);

@@ -90,7 +90,6 @@ async fn neighbours() -> Result<HashMap<IpAddr, Vec<Mac>>, crate::netlink::Netli
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     const CLIENT: &str = "10.25.0.77";

@@ -71,7 +71,6 @@ fn field(bytes: &mut Vec<u8>, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use jiff::Timestamp;
     use serde_json::json;

@@ -163,7 +163,6 @@ fn sink(target: &LogTarget) -> Box<dyn Sink> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use crate::policy::Transport;
     use serde_json::json;

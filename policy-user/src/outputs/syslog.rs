@@ -145,7 +145,6 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use jiff::Timestamp;
     use serde_json::json;

@@ -19,6 +19,6 @@ pub use diagnostics::{Diagnostic, Severity};
 pub use load::{LoadError, load, load_text, parse, read_text, revision_at};
 pub use model::{
     Exception, Group, InsideEntry, InterfaceGlob, LoadedPolicy, LogTarget, MailServer, Mode, OnBlock, Policy,
-    Revision, Transport, Treatment,
+    Retention, Revision, Transport, Treatment,
 };
 pub use source::{SourceError, Strictness};

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -35,8 +36,24 @@ pub struct Policy {
     pub log_file: Option<PathBuf>,
     /// Where else they go to: `log.journal`, `log.syslog`.
     pub log_targets: Vec<LogTarget>,
+    /// How long the store keeps attempts: `log.keep`, `log.max_size`.
+    pub retention: Retention,
     /// Lease files with the names of clients.
     pub lease_files: Vec<PathBuf>,
+}
+
+/// How long attempts are kept, and in how much room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Retention {
+    pub keep: Duration,
+    /// Bytes of all files together.
+    pub max_size: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { keep: Duration::from_secs(90 * 86_400), max_size: 2 << 30 }
+    }
 }
 
 /// Another program that gets the log.

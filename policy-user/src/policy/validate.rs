@@ -87,6 +87,7 @@ pub fn validate(file: &Written<file::File>, findings: &mut Findings<'_>, moment:
         exceptions,
         log_file: log.file,
         log_targets: log.targets,
+        retention: log.retention,
         lease_files,
     })
 }

@@ -258,6 +258,10 @@ section!(
     Log {
         /// Absolute path of a file to which attempts are appended, one JSON object a line.
         file: String => path(),
+        /// How long the store keeps attempts: hours (`12h`), days (`90d`) or weeks (`2w`), at most ten years.
+        keep: String => or("90d", retention()),
+        /// Room that the store takes at most, of which the oldest attempts give way: `512MiB`, `2GiB`.
+        max_size: String => or("2GiB", size()),
         /// Whether attempts also go to systemd's journal, with a field for each of theirs.
         journal: bool => or(false, bool::schema()),
         /// Syslog servers that attempts also go to (RFC 5424), each as `udp://`, `tcp://` or `tls://`, host and port.
@@ -276,6 +280,14 @@ section!(
 
 fn path() -> Value {
     json!({ "type": "string", "pattern": "^/.*[^/]$" })
+}
+
+fn retention() -> Value {
+    json!({ "type": "string", "pattern": "^[1-9][0-9]*[hdw]$" })
+}
+
+fn size() -> Value {
+    json!({ "type": "string", "pattern": "^[1-9][0-9]*(MiB|GiB|TiB)$" })
 }
 
 fn server() -> Value {

@@ -1,10 +1,11 @@
 //! `log` and `identity`: paths and servers.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::super::diagnostics::quoted;
 use super::super::file::{self, OneOrMany, Written};
-use super::super::model::{LogTarget, Transport};
+use super::super::model::{LogTarget, Retention, Transport};
 use super::super::places::Spot;
 use super::Findings;
 
@@ -18,6 +19,7 @@ const MAX_SERVERS: usize = 8;
 pub struct Log {
     pub file: Option<PathBuf>,
     pub targets: Vec<LogTarget>,
+    pub retention: Retention,
 }
 
 pub fn validate(written: &Written<file::Log>, root: Spot<'_>, findings: &mut Findings<'_>) -> Log {
@@ -43,7 +45,48 @@ pub fn validate(written: &Written<file::Log>, root: Spot<'_>, findings: &mut Fin
             "remove it, or write the server as tls://host:6514",
         );
     }
-    Log { file, targets }
+    Log { file, targets, retention: retention(section, spot, findings) }
+}
+
+/// Ten years.
+const LONGEST_KEEP: u64 = 87_660;
+/// The file that is being written is never removed, so less could not be kept to.
+const SMALLEST_SIZE: u64 = 16 << 20;
+
+fn retention(log: &file::Log, spot: Spot<'_>, findings: &mut Findings<'_>) -> Retention {
+    let mut retention = Retention::default();
+    if let Some(text) = findings.optional(&log.keep, spot, "keep") {
+        let units = [("h", 1), ("d", 24), ("w", 168)];
+        match in_units(text, &units).filter(|hours| (1..=LONGEST_KEEP).contains(hours)) {
+            Some(hours) => retention.keep = Duration::from_secs(hours * 3600),
+            None => {
+                let message = format!("{} is no time to keep attempts for", quoted(text));
+                let help = "write a whole number of hours, days or weeks up to ten years: 12h, 90d or 2w";
+                findings.error("bad-keep", spot.key("keep").span(), message, help);
+            }
+        }
+    }
+    if let Some(text) = findings.optional(&log.max_size, spot, "max_size") {
+        let units = [("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+        match in_units(text, &units).filter(|bytes| *bytes >= SMALLEST_SIZE) {
+            Some(bytes) => retention.max_size = bytes,
+            None => {
+                let message = format!("{} is no size for the block log", quoted(text));
+                let help = "write at least 16MiB, such as 512MiB or 2GiB";
+                findings.error("bad-size", spot.key("max_size").span(), message, help);
+            }
+        }
+    }
+    retention
+}
+
+/// A whole number with one of these units behind it.
+fn in_units(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    units.iter().find_map(|(unit, factor)| {
+        let digits = text.strip_suffix(unit)?;
+        let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
+        digits.parse::<u64>().ok().filter(|_| plain)?.checked_mul(*factor)
+    })
 }
 
 pub fn lease_files(

@@ -1,0 +1,202 @@
+//! `smtpfence host`: everything about one client on one screen, and what to do next.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::table::Table;
+use super::{OutputFormat, hosts, printed, when};
+use crate::failure::Failure;
+use crate::identity::{Directory, Identity};
+use crate::policy::{self, Policy, Strictness};
+use crate::status::InForce;
+use crate::store::{HostStory, HourCount, Reader};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The client.
+    #[arg(value_name = "ADDRESS")]
+    client: IpAddr,
+    /// From then on: how long ago (`24h`, `7d`), a date, or a time.
+    #[arg(long, value_name = "WHEN", default_value = "24h", value_parser = when::ago_or_at)]
+    since: Timestamp,
+    #[arg(long, value_enum, default_value = "human")]
+    format: OutputFormat,
+    /// Directory of what must outlive a restart.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/smtpfence")]
+    state_dir: PathBuf,
+}
+
+/// Destinations that are shown to people; JSON has them all.
+const SHOWN: usize = 10;
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let story = Reader::open(&args.state_dir).host(args.client, args.since)?;
+    let directory =
+        super::block_on(async { Ok(Directory::read(&super::lease_files(&args.state_dir)).await) })?;
+    let mac = story.as_ref().and_then(|story| story.seen_as.first()?.mac);
+    let identity = directory.look_up(args.client, mac);
+    let entries =
+        in_force(&args.state_dir).map(|policy| entries_for(args.client, &policy)).unwrap_or_default();
+    let out = &mut io::stdout().lock();
+    printed(match args.format {
+        OutputFormat::Json => {
+            let mut value = json!(story);
+            if value.is_null() {
+                value = json!({ "client": args.client, "seen_as": [], "hours": [], "destinations": [] });
+            }
+            value["identity"] = json!(identity);
+            value["policy_entries"] = json!(entries);
+            value["next"] = json!(story.as_ref().map(|story| next(story, &entries)).unwrap_or_default());
+            writeln!(out, "{value:#}")
+        }
+        OutputFormat::Human => print(out, args, story.as_ref(), &identity, &entries),
+    })
+}
+
+/// The policy that the last agent put in force, as its file is now.
+fn in_force(state_dir: &Path) -> Option<Policy> {
+    let in_force = InForce::read(state_dir)?;
+    policy::load(&in_force.file, Strictness::Advisory).ok().map(|(loaded, _)| loaded.policy)
+}
+
+/// What the policy says about this client by name.
+fn entries_for(client: IpAddr, policy: &Policy) -> Vec<Value> {
+    let servers = policy.mail_servers.iter().filter(|server| server.addresses.contains(&client));
+    let servers = servers.map(|server| json!({ "kind": "mail_server", "name": server.name }));
+    let covers = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&client));
+    let exceptions = policy.exceptions.iter().filter(|exception| covers(&exception.from));
+    let exceptions = exceptions.map(|exception| {
+        json!({
+            "kind": "exception",
+            "name": exception.name,
+            "to": exception.to.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "until": exception.until,
+        })
+    });
+    let groups = policy.groups.iter().filter(|group| covers(&group.clients));
+    let groups = groups.map(|group| json!({ "kind": "group", "name": group.name }));
+    servers.chain(exceptions).chain(groups).collect()
+}
+
+fn print(
+    out: &mut impl Write,
+    args: &Args,
+    story: Option<&HostStory>,
+    identity: &Identity,
+    entries: &[Value],
+) -> io::Result<()> {
+    let mac = identity.mac.map_or("no MAC known".to_owned(), |mac| mac.to_string());
+    writeln!(out, "{}  {mac}  {}", args.client, hosts::who(identity))?;
+    for entry in entries {
+        let until = if entry["until"].is_null() {
+            String::new()
+        } else {
+            format!(" until {}", super::ago(&entry["until"]))
+        };
+        writeln!(
+            out,
+            "  in the policy: {} {}{until}",
+            super::text(&entry["kind"]).replace('_', " "),
+            super::text(&entry["name"])
+        )?;
+    }
+    let Some(story) = story else {
+        return writeln!(out, "no blocked attempt since {}", when::shown(args.since));
+    };
+    writeln!(out)?;
+    let mut table = Table::new(&["seen as", "on", ">attempts", ">to", "first", "last", "reasons"]);
+    for seen in &story.seen_as {
+        table.row([
+            seen.mac.map_or("no MAC".to_owned(), |mac| mac.to_string()),
+            seen.interface.escape_debug().to_string(),
+            seen.totals.attempts.to_string(),
+            seen.destinations.to_string(),
+            when::shown(seen.totals.first),
+            when::shown(seen.totals.last),
+            seen.totals.reasons.join(", "),
+        ]);
+    }
+    table.print(out)?;
+    print_hours(out, &story.hours, args.since)?;
+    let mut table = Table::new(&["most tried", ">attempts", "last"]);
+    for to in story.destinations.iter().take(SHOWN) {
+        let address = to.destination.map_or("?".to_owned(), |ip| ip.to_string());
+        table.row([address, to.totals.attempts.to_string(), when::shown(to.totals.last)]);
+    }
+    table.print(out)?;
+    if story.destinations.len() > SHOWN {
+        writeln!(out, "… and {} more; --format json has them", story.destinations.len() - SHOWN)?;
+    }
+    writeln!(out, "\nnext:")?;
+    next(story, entries).iter().try_for_each(|line| writeln!(out, "  {line}"))
+}
+
+/// Columns of the chart; a longer time is cut into so many parts.
+const COLUMNS: i64 = 72;
+
+fn print_hours(out: &mut impl Write, hours: &[HourCount], since: Timestamp) -> io::Result<()> {
+    const HOUR: i64 = 3600;
+    let (first, last) = (since.as_second().div_euclid(HOUR), Timestamp::now().as_second().div_euclid(HOUR));
+    let width = ((last - first) / COLUMNS + 1).max(1);
+    let mut columns =
+        vec![0u64; usize::try_from((last - first) / width + 1).unwrap_or(1).min(COLUMNS as usize + 1)];
+    for count in hours {
+        let column = (count.hour.as_second().div_euclid(HOUR) - first) / width;
+        if let Some(sum) = usize::try_from(column).ok().and_then(|column| columns.get_mut(column)) {
+            *sum += count.attempts;
+        }
+    }
+    let most = columns.iter().copied().max().unwrap_or(0);
+    let per = if width == 1 { "hour".to_owned() } else { format!("{width} hours") };
+    let bars: String = columns.iter().map(|count| bar(*count, most)).collect();
+    writeln!(out, "\n{bars}  attempts per {per}, {most} at most; the right end is now\n")
+}
+
+/// An eighth at least where there is anything at all.
+fn bar(count: u64, most: u64) -> char {
+    const BARS: [char; 9] = ['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    match (count * 8).div_ceil(most.max(1)) {
+        0 => BARS[0],
+        eighths => BARS[(eighths as usize).min(8)],
+    }
+}
+
+/// What an admin would do now, as commands to paste.
+fn next(story: &HostStory, entries: &[Value]) -> Vec<String> {
+    let client = story.client;
+    let mut lines = Vec::new();
+    if entries.iter().any(|entry| entry["kind"] == "mail_server") {
+        lines.push(format!("it is a mail server of the policy: smtpfence explain --from {client} … says which binding it missed"));
+    }
+    if let Some(most) = story.destinations.first().and_then(|to| to.destination) {
+        lines.push(format!(
+            "if it may send there:   smtpfence allow --from {client} --to {most} --for 14d --reason '…' --owner '…'"
+        ));
+    }
+    lines.push(
+        "if its user sends mail: set the mail program to port 587 (STARTTLS) or 465 (TLS) with a log-in"
+            .to_owned(),
+    );
+    lines.push(format!(
+        "if it is infected:      smtpfence quarantine {client} --for 24h --reason '…', and clean it"
+    ));
+    lines.push(format!("every attempt:          smtpfence log --host {client}"));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_attempt_is_seen_in_the_chart() {
+        assert_eq!(
+            [bar(0, 1000), bar(1, 1000), bar(500, 1000), bar(1000, 1000), bar(0, 0)],
+            ['·', '▁', '▄', '█', '·']
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! Sums over the store: per host, per destination, and the story of one host.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use serde::Serialize;
+
+use super::reader::{Filter, Reader, read};
+use super::rollup::{HostKey, Sum, address_of, read_destinations, read_hosts};
+use crate::attempt::Mac;
+use crate::failure::Failure;
+
+/// One host's blocked attempts; the field names are a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostTotal {
+    /// None where the packets were too short to say.
+    pub client: Option<IpAddr>,
+    pub mac: Option<Mac>,
+    pub interface: String,
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// Different destinations: exact up to 64 an hour, beyond that an estimate within a few per cent.
+    pub destinations: u64,
+}
+
+/// What was tried at one destination; the field names are a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DestinationTotal {
+    pub destination: Option<IpAddr>,
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// Different clients, counted like [`HostTotal::destinations`].
+    pub clients: u64,
+}
+
+/// Sums of attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Including those that have no row of their own.
+    pub attempts: u64,
+    /// Of these, what audit mode let go on.
+    pub would_block: u64,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    pub reasons: Vec<&'static str>,
+}
+
+/// Attempts of an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct HourCount {
+    pub hour: Timestamp,
+    pub attempts: u64,
+}
+
+/// All about one client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostStory {
+    pub client: IpAddr,
+    /// One for each MAC and interface that it was seen with.
+    pub seen_as: Vec<HostTotal>,
+    pub hours: Vec<HourCount>,
+    /// The most tried first.
+    pub destinations: Vec<DestinationTotal>,
+}
+
+impl Reader {
+    /// Every host with attempts since then, the busiest first.
+    pub fn hosts(&self, since: Timestamp) -> Result<Vec<HostTotal>, Failure> {
+        let sums = self.sums(since, None, read_all_hosts, |row| {
+            let attempt = &row.attempt;
+            (
+                HostKey {
+                    client: attempt.client,
+                    mac: attempt.client_mac,
+                    interface: attempt.interface.clone(),
+                },
+                super::rollup::address_bytes(attempt.destination),
+            )
+        })?;
+        let mut hosts: Vec<HostTotal> = sums.into_iter().map(|(key, sum)| host_total(key, &sum)).collect();
+        hosts.sort_by(|a, b| {
+            (b.totals.attempts, b.totals.last, a.client).cmp(&(a.totals.attempts, a.totals.last, b.client))
+        });
+        Ok(hosts)
+    }
+
+    /// Every destination that was tried since then, the most tried first.
+    pub fn destinations(&self, since: Timestamp) -> Result<Vec<DestinationTotal>, Failure> {
+        let sums = self.sums(since, None, read_all_destinations, |row| {
+            let attempt = &row.attempt;
+            (super::rollup::address_bytes(attempt.destination), super::rollup::address_bytes(attempt.client))
+        })?;
+        Ok(destination_totals(sums))
+    }
+
+    /// What one client did since then; none if nothing.
+    pub fn host(&self, client: IpAddr, since: Timestamp) -> Result<Option<HostStory>, Failure> {
+        let mut seen_as: HashMap<HostKey, Sum> = HashMap::new();
+        let mut hours: BTreeMap<i64, u64> = BTreeMap::new();
+        let mut destinations: HashMap<Vec<u8>, Sum> = HashMap::new();
+        let filter = Filter { host: Some(client), since: Some(since), ..Filter::default() };
+        self.for_each(&filter, |row| {
+            let attempt = &row.attempt;
+            let to = super::rollup::address_bytes(attempt.destination);
+            let key = HostKey {
+                client: attempt.client,
+                mac: attempt.client_mac,
+                interface: attempt.interface.clone(),
+            };
+            seen_as.entry(key).or_default().add(attempt, &to);
+            *hours.entry(attempt.time.as_second().div_euclid(3600)).or_default() +=
+                1 + u64::from(attempt.unlisted);
+            destinations.entry(to).or_default().add(attempt, &super::rollup::address_bytes(attempt.client));
+            true
+        })?;
+        let mut seen_as: Vec<HostTotal> =
+            seen_as.into_iter().map(|(key, sum)| host_total(key, &sum)).collect();
+        seen_as.sort_by(|a, b| b.totals.last.cmp(&a.totals.last));
+        let hours = hours
+            .into_iter()
+            .map(|(hour, attempts)| HourCount { hour: time(hour * 3_600_000_000), attempts });
+        let story = HostStory {
+            client,
+            seen_as,
+            hours: hours.collect(),
+            destinations: destination_totals(destinations),
+        };
+        Ok((!story.seen_as.is_empty()).then_some(story))
+    }
+
+    /// Sums of whole files from what they have summed, and of the file that `since` cuts from its rows.
+    fn sums<K: std::hash::Hash + Eq>(
+        &self,
+        since: Timestamp,
+        until: Option<Timestamp>,
+        all: impl Fn(&Connection) -> rusqlite::Result<Vec<(K, Sum)>>,
+        key: impl Fn(&super::Row) -> (K, Vec<u8>),
+    ) -> Result<HashMap<K, Sum>, Failure> {
+        let mut sums: HashMap<K, Sum> = HashMap::new();
+        let from = since.as_microsecond();
+        for file in self.files()? {
+            let span = read(&file, |connection| {
+                connection.query_row("SELECT min(first), max(last) FROM hosts", [], |row| {
+                    Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
+                })
+            })?;
+            let Some((Some(first), Some(last))) = span else { continue };
+            if last < from {
+                continue;
+            }
+            if first >= from {
+                for (key, sum) in read(&file, &all)?.unwrap_or_default() {
+                    sums.entry(key).or_default().merge(&sum);
+                }
+                continue;
+            }
+            let filter = Filter { since: Some(since), until, ..Filter::default() };
+            read(&file, |connection| {
+                super::reader::walk(connection, &filter, &mut |row| {
+                    let (key, other) = key(&row);
+                    sums.entry(key).or_default().add(&row.attempt, &other);
+                    true
+                })
+            })?;
+        }
+        Ok(sums)
+    }
+}
+
+fn read_all_hosts(file: &Connection) -> rusqlite::Result<Vec<(HostKey, Sum)>> {
+    Ok(read_hosts(file)?.into_iter().map(|(_, key, sum)| (key, sum)).collect())
+}
+
+fn read_all_destinations(file: &Connection) -> rusqlite::Result<Vec<(Vec<u8>, Sum)>> {
+    Ok(read_destinations(file)?.into_iter().map(|(_, key, sum)| (key, sum)).collect())
+}
+
+fn host_total(key: HostKey, sum: &Sum) -> HostTotal {
+    let HostKey { client, mac, interface } = key;
+    HostTotal { client, mac, interface, totals: totals(sum), destinations: sum.others.count() }
+}
+
+fn destination_totals(sums: HashMap<Vec<u8>, Sum>) -> Vec<DestinationTotal> {
+    let total = |(destination, sum): (Vec<u8>, Sum)| DestinationTotal {
+        destination: address_of(&destination),
+        totals: totals(&sum),
+        clients: sum.others.count(),
+    };
+    let mut list: Vec<DestinationTotal> = sums.into_iter().map(total).collect();
+    list.sort_by(|a, b| {
+        (b.totals.attempts, b.totals.last, a.destination).cmp(&(
+            a.totals.attempts,
+            a.totals.last,
+            b.destination,
+        ))
+    });
+    list
+}
+
+fn totals(sum: &Sum) -> Totals {
+    Totals {
+        attempts: sum.attempts,
+        would_block: sum.would_block,
+        first: time(sum.first),
+        last: time(sum.last),
+        reasons: sum.reason_labels(),
+    }
+}
+
+fn time(microseconds: i64) -> Timestamp {
+    Timestamp::from_microsecond(microseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
