@@ -72,23 +72,27 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if rows.is_empty() && !args.follow {
         log::info!("no blocked attempt fits; {}", args.state_dir.join("attempts").display());
     }
-    let mut headings = true;
-    print(&rows, args.format, &mut headings)?;
+    print(&rows, args.format, true)?;
     filter.after = Some(match rows.last() {
         Some(newest) => newest.sequence,
         None => reader.log(&Filter::default(), 1)?.last().map_or(0, |newest| newest.sequence),
     });
-    while args.follow {
+    if args.follow { follow(&reader, &mut filter, args.format) } else { Ok(()) }
+}
+
+/// Prints new rows until nobody reads any more.
+fn follow(reader: &Reader, filter: &mut Filter, format: Format) -> Result<(), Failure> {
+    loop {
         std::thread::sleep(POLL);
-        let rows = reader.log(&filter, usize::MAX)?;
+        let rows = reader.log(filter, usize::MAX)?;
         if let Some(newest) = rows.last() {
             filter.after = Some(newest.sequence);
         }
-        if !print(&rows, args.format, &mut headings)? {
-            break;
+        // Headings stand above the first rows.
+        if !print(&rows, format, false)? {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 impl Args {
@@ -123,7 +127,7 @@ fn known_reason(label: &str) -> Result<(), Failure> {
 }
 
 /// Tells whether somebody still reads.
-fn print(rows: &[Row], format: Format, headings: &mut bool) -> Result<bool, Failure> {
+fn print(rows: &[Row], format: Format, headings: bool) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     let result = match format {
         Format::Human => rows.iter().try_for_each(|row| writeln!(out, "{}  {}", row.attempt.id, row.attempt)),
@@ -131,7 +135,7 @@ fn print(rows: &[Row], format: Format, headings: &mut bool) -> Result<bool, Fail
             serde_json::to_writer(&mut out, row)?;
             out.write_all(b"\n")
         }),
-        Format::Csv => csv::write(&mut out, rows, std::mem::take(headings)),
+        Format::Csv => csv::write(&mut out, rows, headings),
     };
     let result = result.and_then(|()| out.flush());
     let gone = matches!(&result, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);

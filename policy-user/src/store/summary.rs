@@ -117,7 +117,7 @@ impl Reader {
         })?;
         let mut seen_as: Vec<HostTotal> =
             seen_as.into_iter().map(|(key, sum)| host_total(key, &sum)).collect();
-        seen_as.sort_by(|a, b| b.totals.last.cmp(&a.totals.last));
+        seen_as.sort_by_key(|seen| std::cmp::Reverse(seen.totals.last));
         let hours = hours
             .into_iter()
             .map(|(hour, attempts)| HourCount { hour: time(hour * 3_600_000_000), attempts });
