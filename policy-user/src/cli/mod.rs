@@ -17,7 +17,8 @@ mod schema;
 mod status;
 mod test;
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -146,6 +147,11 @@ fn printed(result: io::Result<()>) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Prints a line.
+fn say(line: fmt::Arguments<'_>) -> Result<(), Failure> {
+    printed(writeln!(io::stdout().lock(), "{line}"))
 }
 
 /// Runs a future that needs nothing but one thread.

@@ -1,8 +1,10 @@
 //! `smtpfence status`: what is in force and what it has counted.
 
+use std::io::{self, Write};
+
 use serde_json::Value;
 
-use super::{OutputFormat, Places, ago, text};
+use super::{OutputFormat, Places, ago, printed, text};
 use crate::control;
 use crate::failure::Failure;
 use crate::status::Status;
@@ -26,85 +28,96 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 .map_err(|error| Failure::CouldNotRun(format!("the status is not JSON: {error}")))?
         }
     };
-    match args.format {
-        OutputFormat::Json => println!("{status:#}"),
-        OutputFormat::Human => print(&status),
-    }
-    Ok(())
+    let mut out = io::stdout().lock();
+    printed(match args.format {
+        OutputFormat::Json => writeln!(out, "{status:#}"),
+        OutputFormat::Human => print(&mut out, &status),
+    })
 }
 
-fn print(status: &Value) {
+fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
     match &status["agent"] {
-        Value::Null => println!("agent       not running; the kernel goes on enforcing what is listed here"),
-        agent => println!(
+        Value::Null => {
+            writeln!(out, "agent       not running; the kernel goes on enforcing what is listed here")?;
+        }
+        agent => writeln!(
+            out,
             "agent       process {}, version {}, since {}",
             agent["pid"],
             text(&agent["version"]),
             ago(&agent["since"])
-        ),
+        )?,
     }
     let policy = &status["in_force"];
     if policy.is_null() {
-        println!("policy      unknown: the state directory does not tell");
+        writeln!(out, "policy      unknown: the state directory does not tell")?;
     } else {
-        println!(
+        writeln!(
+            out,
             "policy      {}, revision {}, mode {}, since {}",
             text(&policy["policy"]),
             text(&policy["revision"]),
             text(&policy["mode"]),
             ago(&policy["since"])
-        );
-        println!("file        {}", text(&policy["file"]));
+        )?;
+        writeln!(out, "file        {}", text(&policy["file"]))?;
     }
-    print_changes(status);
-    print_coverage(status);
+    print_changes(out, status)?;
+    print_coverage(out, status)?;
     let quarantine = status["quarantine"].as_array().map_or(0, Vec::len);
     if quarantine > 0 {
-        println!("quarantine  {quarantine} clients; `smtpfence quarantine` lists them");
+        writeln!(out, "quarantine  {quarantine} clients; `smtpfence quarantine` lists them")?;
     }
-    print_counters(status);
+    print_counters(out, status)
 }
 
 /// What is not as the policy file says, and what is about to change.
-fn print_changes(status: &Value) {
+fn print_changes(out: &mut impl Write, status: &Value) -> io::Result<()> {
     let (pending, rolled_back) = (&status["pending"], &status["rolled_back"]);
     let (file, in_force) = (&status["file_revision"], &status["in_force"]["revision"]);
     if in_force.is_string() && file.is_null() {
-        println!("            it can't be read any more; what is in force stays");
+        writeln!(out, "            it can't be read any more; what is in force stays")?;
     } else if in_force.is_string() && file != in_force {
         let next = if rolled_back["revision"] == *file {
             "correct it, then `smtpfence reload --confirm 5m`"
         } else {
             "`smtpfence reload` puts it in force"
         };
-        println!("            it DIFFERS from what is in force: it holds revision {}; {next}", text(file));
+        writeln!(
+            out,
+            "            it DIFFERS from what is in force: it holds revision {}; {next}",
+            text(file)
+        )?;
     }
     if !pending.is_null() {
-        println!(
+        writeln!(
+            out,
             "ON TRIAL    revision {} comes back at {}, unless `smtpfence confirm` comes first ({} {})",
             text(&pending["previous"]),
             ago(&pending["until"]),
             text(&pending["how"]),
             pending["user"].as_str().map(|_| format!("by {}", text(&pending["user"]))).unwrap_or_default()
-        );
+        )?;
     }
     if !rolled_back.is_null() {
-        println!(
+        writeln!(
+            out,
             "ROLLED BACK revision {} at {}: {}",
             text(&rolled_back["revision"]),
             ago(&rolled_back["at"]),
             text(&rolled_back["why"])
-        );
+        )?;
     }
     if let Some(error) = status["reload_error"].as_str() {
-        println!("reload      REFUSED, the policy above stays: {error}");
+        writeln!(out, "reload      REFUSED, the policy above stays: {error}")?;
     }
+    Ok(())
 }
 
-fn print_coverage(status: &Value) {
+fn print_coverage(out: &mut impl Write, status: &Value) -> io::Result<()> {
     let coverage = status["coverage"].as_array().map(Vec::as_slice).unwrap_or_default();
     if coverage.is_empty() {
-        println!("interfaces  NONE is covered");
+        writeln!(out, "interfaces  NONE is covered")?;
     }
     for (row, place) in coverage.iter().enumerate() {
         let told = match place["position"].as_str() {
@@ -114,26 +127,28 @@ fn print_coverage(status: &Value) {
             _ => "covered, as far as can be told without more rights",
         };
         let label = if row == 0 { "interfaces" } else { "" };
-        println!("{label:<10}  {:<15} {:<5} {told}", text(&place["interface"]), text(&place["hook"]));
+        writeln!(out, "{label:<10}  {:<15} {:<5} {told}", text(&place["interface"]), text(&place["hook"]))?;
     }
+    Ok(())
 }
 
-fn print_counters(status: &Value) {
+fn print_counters(out: &mut impl Write, status: &Value) -> io::Result<()> {
     let counters = status["counters"].as_array().map(Vec::as_slice).unwrap_or_default();
-    println!();
-    println!("{:<24}  {:>12}  {:>12}  {:>12}", "reason", "attempts", "packets", "would block");
+    writeln!(out)?;
+    writeln!(out, "{:<24}  {:>12}  {:>12}  {:>12}", "reason", "attempts", "packets", "would block")?;
     for count in counters {
         let denies = count["denies"].as_bool().unwrap_or(false);
         let attempts = if denies { count["attempts"].to_string() } else { "passed".to_owned() };
-        println!(
+        writeln!(
+            out,
             "{:<24}  {attempts:>12}  {:>12}  {:>12}",
             text(&count["reason"]),
             count["packets"].to_string(),
             count["would_block_packets"].to_string()
-        );
+        )?;
     }
     if counters.is_empty() {
-        println!("nothing counted yet");
+        writeln!(out, "nothing counted yet")?;
     }
-    println!("lost events: {}", status["lost_events"]);
+    writeln!(out, "lost events: {}", status["lost_events"])
 }
