@@ -9,7 +9,7 @@ use crate::policy::LoadError;
 use crate::policy::compile::CompileError;
 
 /// Why a command did not do what it was asked for. Exit codes are a contract: scripts and units act on them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Failure {
     /// The input is not acceptable; trying again without changing it is useless. Exit code 1.
     Rejected(String),

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
-use policy_user::policy::{self, schema};
+use policy_user::policy::{self, reference, schema};
 use serde_json::{Map, Value, json};
 
 const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
@@ -93,14 +93,60 @@ fn sections(
     }
 }
 
+/// Compares a shipped file with what the program prints; `BLESS` writes it anew.
+fn shipped(path: &Path, printed: &str) {
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(path, printed).unwrap();
+    }
+    let file = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        file == printed,
+        "{} is not what the program prints: run `BLESS=1 cargo test -p policy-user --test schema`",
+        path.display()
+    );
+}
+
+#[test]
+fn the_reference_tells_every_key_as_the_program_knows_it() {
+    let printed = reference::document();
+    shipped(&Path::new(POLICIES).join("../docs/policy-reference.md"), &printed);
+    for whole in [whole(), fragment()] {
+        sections("", &whole, &json!({}), &mut |at, map, _| {
+            for key in map.keys() {
+                assert!(printed.contains(&format!("\n| `{key}` | ")), "{at}/{key}");
+            }
+        });
+    }
+}
+
+/// A fragment with every key there is.
+fn fragment() -> Value {
+    let Value::Object(mut keys) = whole() else { unreachable!() };
+    keys.retain(|key, _| ["networks", "mail_servers", "exceptions", "groups", "end"].contains(&key.as_str()));
+    Value::Object(keys)
+}
+
+#[test]
+fn a_fragment_has_the_keys_of_its_schema() {
+    let path = Path::new(POLICIES).join("policy-fragment.schema.json");
+    shipped(&path, &format!("{:#}\n", schema::fragment()));
+    sections("", &fragment(), &schema::fragment(), &mut |at, map, schema| {
+        let known: BTreeSet<_> = schema["properties"].as_object().unwrap().keys().cloned().collect();
+        let known: BTreeSet<_> = known
+            .into_iter()
+            .filter(|key| {
+                !matches!((at, key.as_str()), ("/exceptions/0", "until") | ("/groups/0", "detection"))
+            })
+            .collect();
+        assert_eq!(map.keys().cloned().collect::<BTreeSet<_>>(), known, "{at}");
+    });
+}
+
 #[test]
 fn the_shipped_schema_is_what_the_program_prints() {
     let path = Path::new(POLICIES).join("policy.schema.json");
     let printed = format!("{:#}\n", schema::document());
-    if std::env::var_os("BLESS").is_some() {
-        fs::write(&path, &printed).unwrap();
-    }
-    assert_eq!(fs::read_to_string(path).unwrap(), printed, "run `BLESS=1 cargo test --test schema`");
+    shipped(&path, &printed);
     for file in ["office.yaml", "monitor-first.yaml", "branch-no-mailserver.yaml"] {
         let text = fs::read_to_string(Path::new(POLICIES).join(file)).unwrap();
         assert!(text.starts_with("# yaml-language-server: $schema=policy.schema.json\n"), "{file}");
@@ -110,12 +156,19 @@ fn the_shipped_schema_is_what_the_program_prints() {
 #[test]
 fn the_loader_knows_the_keys_of_the_schema_and_no_other() {
     assert_eq!(codes(&whole()), [] as [&str; 0]);
+    // Told apart from a wrong key: where there are no files, there are no fragments either.
+    let mut including = whole();
+    including["include"] = json!("policy.d");
+    assert_eq!(codes(&including), ["include-not-read"]);
     sections("", &whole(), &schema::document(), &mut |at, map, schema| {
         let keys = |map: &Map<String, Value>| map.keys().cloned().collect::<BTreeSet<String>>();
         let mut known = keys(schema["properties"].as_object().unwrap());
         // Only one form of an exception's end can stand in it, and a group's `detection` is refused.
         known.retain(|key| {
-            !matches!((at, key.as_str()), ("/exceptions/0", "until") | ("/groups/0", "detection"))
+            !matches!(
+                (at, key.as_str()),
+                ("/exceptions/0", "until") | ("/groups/0", "detection") | ("", "include")
+            )
         });
         assert_eq!(keys(map), known, "{at}");
         assert_eq!(schema["additionalProperties"], false, "{at}");

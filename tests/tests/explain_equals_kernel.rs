@@ -109,6 +109,7 @@ impl Dice {
             mac: self.one_in(2).then(|| self.mac()),
             interface: self.of(&[None, None, Some(HERE.0.to_owned()), Some(ELSEWHERE.0.to_owned())]),
             to: self.one_in(2).then(|| (0..2).map(|_| self.destination_net()).collect()),
+            file: None,
             line: 1,
         }
     }

@@ -2,6 +2,7 @@
 
 mod enforcement;
 pub mod history;
+mod inbox;
 mod interfaces;
 mod log_writer;
 pub mod pending;
@@ -27,6 +28,7 @@ use crate::status::{AgentInfo, Status};
 use enforcement::Enforcement;
 pub use enforcement::{ReloadRequest, RunningPolicy};
 use history::{How, Kept, Origin};
+use inbox::Inbox;
 pub use log_writer::Format;
 use log_writer::LogWriter;
 pub use quarantine::{QuarantineRequest, Quarantined};
@@ -80,7 +82,8 @@ pub async fn run(
     let first = First::choose(&config)?;
     datapath::check_machine()?;
     let _lock = lock(&config.state_dir)?;
-    let (requests, mut asked) = mpsc::channel(16);
+    let (requests, asked) = mpsc::channel(inbox::ROOM);
+    let mut inbox = Inbox::new(asked);
     let listener = control::bind(&config.control)?;
     let lexicon = Arc::new(RwLock::new(Lexicon::new()));
     let (mut enforcement, mut changes) = Enforcement::start(&config, first, Arc::clone(&lexicon)).await?;
@@ -107,7 +110,12 @@ pub async fn run(
                 }
             }
             () = over(enforcement.time_to_roll_back()) => enforcement.time_is_up(&writer).await,
-            Some(request) = asked.recv() => answer(request, &mut enforcement, &info, &writer).await,
+            Some(request) = inbox.next() => match request {
+                Request::Reload(request, user, asker) if request == ReloadRequest::default() => {
+                    reload(user, asker, &mut inbox, &mut enforcement, &writer).await;
+                }
+                request => answer(request, &mut enforcement, &info, &writer).await,
+            },
             _ = look.tick() => enforcement.watch_hooks().await,
             Some(()) = changes.next() => {
                 tokio::time::sleep(SETTLE).await;
@@ -121,6 +129,27 @@ pub async fn run(
     pump.stop().await;
     log::info!("stopped; the policy stays in force (`smtpfence detach` ends it)");
     Ok(())
+}
+
+/// Reloads once for all who wait for it.
+async fn reload(
+    user: Option<String>,
+    asker: Answer<String>,
+    inbox: &mut Inbox,
+    enforcement: &mut Enforcement,
+    writer: &LogWriter,
+) {
+    let mut all = vec![(user, asker)];
+    all.extend(inbox.take_reloads());
+    if all.len() > 1 {
+        log::info!("one reload answers {} requests", all.len());
+    }
+    let user = all.last().and_then(|(user, _)| user.clone());
+    let result =
+        enforcement.reload(&ReloadRequest::default(), Origin { how: How::Reload, user }, writer).await;
+    for (_, asker) in all {
+        drop(asker.send(result.clone()));
+    }
 }
 
 /// Does what is asked. A caller that did not wait for the answer is no reason for anything.

@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             let new = exception(args, &loaded.policy, now, &zone)?;
             let edited = edit::add(&loaded.text, &new, now, &zone)
                 .map_err(|error| refused(error, &file, Some(&new)))?;
-            warn(&file, &edited, &before)?;
+            warn(&file, &edited, &new.name, &before)?;
             edited
         }
     };
@@ -139,15 +139,16 @@ fn unused_name(from: &[String], to: &[String], policy: &policy::Policy) -> Strin
 }
 
 /// Tells what the loader has to say about the new exception, and whether it changes anything.
-fn warn(file: &PolicyFile<'_>, edited: &Edited, before: &[Diagnostic]) -> Result<(), Failure> {
+fn warn(file: &PolicyFile<'_>, edited: &Edited, name: &str, before: &[Diagnostic]) -> Result<(), Failure> {
     let known =
         |new: &Diagnostic| before.iter().any(|old| (old.code, &old.message) == (new.code, &new.message));
     // Who has just said how long it lasts knows that it ends.
     let news = edited.warnings.iter().filter(|it| !known(it) && it.code != "exception-expires-soon");
     let new: Vec<Diagnostic> = news.cloned().collect();
     let mut shown = render(&new, file, &edited.text);
-    if let Some((added, others)) = edited.policy.exceptions.split_last()
-        && let Some(around) = others.iter().find(|other| covers(other, added))
+    let exceptions = &edited.policy.exceptions;
+    if let Some(added) = exceptions.iter().find(|it| it.name == name)
+        && let Some(around) = exceptions.iter().find(|other| other.name != name && covers(other, added))
     {
         shown.push_str(&format!(
             "warning[exception-covered]: {} permits all of it already and lasts as long: this one changes nothing\n\n",

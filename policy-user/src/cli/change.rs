@@ -1,5 +1,7 @@
 //! Changing the policy file: shows the difference, asks, writes, and has the agent read it.
 
+mod files;
+
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,13 +9,12 @@ use std::path::{Path, PathBuf};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{Places, lines, seconds, text};
+use super::{Places, seconds, text};
 use crate::agent::ReloadRequest;
 use crate::agent::history::How;
 use crate::control;
 use crate::failure::Failure;
 use crate::policy::{self, Strictness};
-use crate::replace::{replace, rewrite};
 use crate::status::InForce;
 
 const USUAL_FILE: &str = "/etc/smtpfence/policy.yaml";
@@ -38,7 +39,7 @@ pub struct Change {
 pub struct PolicyFile<'a> {
     change: &'a Change,
     pub path: PathBuf,
-    /// As it is now; none where there is no such file.
+    /// As it is now, its fragments with it; none where there is no such file.
     pub text: Option<String>,
     agent: Agent,
     status: Value,
@@ -108,10 +109,9 @@ impl<'a> PolicyFile<'a> {
     pub fn propose(&self, new: &str) -> Result<(), Failure> {
         let colour =
             io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
-        let path = self.path.display().to_string();
-        let path = path.escape_debug();
-        let old = self.text.as_deref().unwrap_or_default();
-        let shown = format!("--- {path}\n+++ {path}, changed\n{}", lines::difference(old, new, colour));
+        let shown: String = files::differences(self.text.as_deref(), new)
+            .map(|change| change.shown(&self.path, colour))
+            .collect();
         super::printed(io::stdout().write_all(shown.as_bytes()))?;
         if self.change.yes {
             return Ok(());
@@ -134,14 +134,12 @@ impl<'a> PolicyFile<'a> {
         }
     }
 
-    /// Keeps the file as it is beside itself; tells where.
-    pub fn back_up(&self) -> Result<Option<PathBuf>, Failure> {
-        let Some(text) = &self.text else { return Ok(None) };
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".bak-{}", policy::Revision::of(text)));
-        let backup = self.path.with_file_name(name);
-        fs::copy(&self.path, &backup).map_err(|error| Failure::io("write", &backup, &error))?;
-        Ok(Some(backup))
+    /// Keeps each file that `new` changes beside itself; tells where.
+    pub fn back_up(&self, new: &str) -> Result<Vec<PathBuf>, Failure> {
+        let Some(text) = &self.text else { return Ok(Vec::new()) };
+        let revision = policy::Revision::of(text);
+        let existing = files::differences(Some(text), new).filter(|change| change.old.is_some());
+        existing.map(|change| change.back_up(&self.path, revision)).collect()
     }
 
     /// Writes the file and makes the agent read it. If that is refused, the file is as it was.
@@ -153,27 +151,21 @@ impl<'a> PolicyFile<'a> {
                 self.path.display()
             )));
         }
-        self.write(Some(new))?;
+        if let Err(failed) = files::write(&self.path, self.text.as_deref(), Some(new)) {
+            return Err(self.undo(failed, new));
+        }
         let path = self.path.display();
-        match self.agent {
+        let told = match self.agent {
             Agent::Absent => {
-                super::say(format_args!(
-                    "{path} is written; no agent answers on {}, the next one reads it",
-                    self.socket()
-                ))?;
+                format!("no agent answers on {}, the next one reads it", self.socket())
             }
             Agent::ReadsAnother => {
-                super::say(format_args!(
-                    "{path} is written; the agent reads {} and goes on as before",
-                    text(&self.status["in_force"]["file"])
-                ))?;
+                let file = text(&self.status["in_force"]["file"]);
+                format!("the agent reads {file} and goes on as before")
             }
-            Agent::Reads => {
-                let told = self.reload(how).map_err(|refused| self.undo(refused))?;
-                super::say(format_args!("{path} is written; {told}"))?;
-            }
-        }
-        Ok(())
+            Agent::Reads => self.reload(how).map_err(|refused| self.undo(refused, new))?,
+        };
+        super::say(format_args!("{path} is written; {told}"))
     }
 
     fn reload(&self, how: How) -> Result<String, Failure> {
@@ -185,8 +177,8 @@ impl<'a> PolicyFile<'a> {
         Ok(answer["result"].as_str().unwrap_or("reloaded").to_owned())
     }
 
-    fn undo(&self, refused: Failure) -> Failure {
-        let file = match self.write(self.text.as_deref()) {
+    fn undo(&self, refused: Failure, new: &str) -> Failure {
+        let file = match files::write(&self.path, Some(new), self.text.as_deref()) {
             Ok(()) => "the file is as it was".to_owned(),
             Err(error) => format!("the file could not be put back: {error}"),
         };
@@ -194,15 +186,6 @@ impl<'a> PolicyFile<'a> {
             Failure::Rejected(why) => Failure::Rejected(format!("{why}; {file}")),
             Failure::CouldNotRun(why) => Failure::CouldNotRun(format!("{why}; {file}")),
         }
-    }
-
-    fn write(&self, text: Option<&str>) -> Result<(), Failure> {
-        let written = match text {
-            Some(text) if self.path.exists() => rewrite(&self.path, text.as_bytes()),
-            Some(text) => replace(&self.path, text.as_bytes(), 0o600),
-            None => fs::remove_file(&self.path),
-        };
-        written.map_err(|error| Failure::io("write", &self.path, &error))
     }
 
     fn socket(&self) -> std::path::Display<'_> {

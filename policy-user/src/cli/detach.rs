@@ -21,9 +21,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let found = datapath::detach(&places.bpffs)?;
     InForce::forget(&places.state_dir);
-    super::say(format_args!(
-        "{}",
-        if found { "detached: port 25 is open for everybody now" } else { "nothing was attached" }
-    ))?;
-    Ok(())
+    let told = if found { "detached: port 25 is open for everybody now" } else { "nothing was attached" };
+    super::say(format_args!("{told}"))
 }

@@ -22,6 +22,7 @@ mod table;
 mod test;
 mod when;
 
+use std::fmt;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -167,9 +168,9 @@ fn printed(result: io::Result<()>) -> Result<(), Failure> {
     }
 }
 
-/// Prints one answer.
-fn say(what: std::fmt::Arguments<'_>) -> Result<(), Failure> {
-    printed(writeln!(io::stdout().lock(), "{what}"))
+/// Prints a line.
+fn say(line: fmt::Arguments<'_>) -> Result<(), Failure> {
+    printed(writeln!(io::stdout().lock(), "{line}"))
 }
 
 /// Runs a future that needs nothing but one thread.

@@ -1,12 +1,12 @@
 //! `smtpfence quarantine` and `smtpfence release`: block a client's mail for a time, whatever the policy permits it.
 
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{OutputFormat, ago, seconds, text};
+use super::{OutputFormat, ago, printed, say, seconds, text};
 use crate::agent::QuarantineRequest;
 use crate::control;
 use crate::failure::Failure;
@@ -43,25 +43,24 @@ pub fn run(args: Args) -> Result<(), Failure> {
         (Some(host), Some(seconds), Some(reason)) => {
             let request = json!(QuarantineRequest { host, seconds, reason });
             let client = ask(&args.control, hyper::Method::POST, "/v1/quarantine", Some(&request))?;
-            print(&[client], args.format)?;
+            printed(print(&[client], args.format))
         }
         _ => {
             let status = ask(&args.control, hyper::Method::GET, "/v1/status", None)?;
-            print(status["quarantine"].as_array().map(Vec::as_slice).unwrap_or_default(), args.format)?;
+            let clients = status["quarantine"].as_array().map(Vec::as_slice).unwrap_or_default();
+            printed(print(clients, args.format))
         }
     }
-    Ok(())
 }
 
 pub fn release(args: &ReleaseArgs) -> Result<(), Failure> {
     let path = format!("/v1/release/{}", args.host);
     let answer = ask(&args.control, hyper::Method::POST, &path, None)?;
     if answer["released"] == true {
-        super::say(format_args!("{} is released: the policy alone decides about it again", args.host))?;
+        say(format_args!("{} is released: the policy alone decides about it again", args.host))
     } else {
-        super::say(format_args!("{} was not in quarantine", args.host))?;
+        say(format_args!("{} was not in quarantine", args.host))
     }
-    Ok(())
 }
 
 fn ask(socket: &Path, method: hyper::Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
@@ -73,15 +72,11 @@ fn ask(socket: &Path, method: hyper::Method, path: &str, body: Option<&Value>) -
     })
 }
 
-fn print(clients: &[Value], format: OutputFormat) -> Result<(), Failure> {
-    let out = &mut io::stdout().lock();
-    super::printed(match format {
-        OutputFormat::Json => writeln!(out, "{:#}", json!(clients)),
-        OutputFormat::Human => print_table(out, clients),
-    })
-}
-
-fn print_table(out: &mut impl Write, clients: &[Value]) -> io::Result<()> {
+fn print(clients: &[Value], format: OutputFormat) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if format == OutputFormat::Json {
+        return writeln!(out, "{:#}", json!(clients));
+    }
     if clients.is_empty() {
         return writeln!(out, "nobody is in quarantine");
     }

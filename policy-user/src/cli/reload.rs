@@ -32,6 +32,5 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             args.control.display()
         )));
     };
-    super::say(format_args!("{}", answer["result"].as_str().unwrap_or("reloaded")))?;
-    Ok(())
+    super::say(format_args!("{}", answer["result"].as_str().unwrap_or("reloaded")))
 }

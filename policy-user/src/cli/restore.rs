@@ -1,7 +1,8 @@
-//! `smtpfence restore`: a policy that has been in force before comes back, into the file and into force.
+//! `smtpfence restore`: a policy that has been in force before comes back, into its files and into force.
 
 use super::change::{Change, PolicyFile};
 use super::history::kept;
+use super::say;
 use crate::agent::history::How;
 use crate::failure::Failure;
 use crate::policy;
@@ -20,11 +21,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     // Dates pass and the language grows: what was good once is judged again.
     policy::load_text(&file.path, text.clone())?;
     if file.text.as_ref() == Some(&text) {
-        super::say(format_args!("{} is revision {revision} already", file.path.display()))?;
+        say(format_args!("{} is revision {revision} already", file.path.display()))?;
     } else {
         file.propose(&text)?;
-        if let Some(backup) = file.back_up()? {
-            super::say(format_args!("the file as it was is kept as {}", backup.display()))?;
+        for backup in file.back_up(&text)? {
+            say(format_args!("the file as it was is kept as {}", backup.display()))?;
         }
     }
     file.put_in_force(&text, How::Restore)

@@ -28,17 +28,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 .map_err(|error| Failure::CouldNotRun(format!("the status is not JSON: {error}")))?
         }
     };
-    let out = &mut io::stdout().lock();
-    match args.format {
-        OutputFormat::Json => printed(writeln!(out, "{status:#}")),
-        OutputFormat::Human => printed(print(out, &status)),
-    }
+    let mut out = io::stdout().lock();
+    printed(match args.format {
+        OutputFormat::Json => writeln!(out, "{status:#}"),
+        OutputFormat::Human => print(&mut out, &status),
+    })
 }
 
 fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
     match &status["agent"] {
         Value::Null => {
-            writeln!(out, "agent       not running; the kernel goes on enforcing what is listed here")?
+            writeln!(out, "agent       not running; the kernel goes on enforcing what is listed here")?;
         }
         agent => writeln!(
             out,

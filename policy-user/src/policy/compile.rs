@@ -56,10 +56,10 @@ pub struct Instant {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CompileError {
     #[error(
-        "mail server {server:?} (line {line}) is bound to interface {interface:?}, which does not exist; \
+        "mail server {server:?} ({place}) is bound to interface {interface:?}, which does not exist; \
          `ip link` lists the interfaces"
     )]
-    NoSuchInterface { server: String, line: usize, interface: String },
+    NoSuchInterface { server: String, place: String, interface: String },
 }
 
 /// Lays out `policy`; `ifindex` finds an interface's index by its name.
@@ -145,7 +145,10 @@ impl Layout {
                 None => None,
                 Some(name) => Some(ifindex(name).ok_or_else(|| CompileError::NoSuchInterface {
                     server: server.name.clone(),
-                    line: server.line,
+                    place: match &server.file {
+                        Some(file) => format!("{file}:{}", server.line),
+                        None => format!("line {}", server.line),
+                    },
                     interface: name.clone(),
                 })?),
             };

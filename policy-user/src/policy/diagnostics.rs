@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::{Serialize, Serializer};
+
+use super::bundle;
 
 /// Whether a diagnostic refuses the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -17,6 +21,8 @@ pub enum Severity {
 /// A stretch of the policy's text, and its first character's line and column, both from 1; columns count characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
+    /// The fragment that line and column are of, as seen from the policy's directory; none for the policy file itself.
+    pub file: Option<Arc<str>>,
     pub line: usize,
     pub column: usize,
     /// Bytes of the text; never goes past the end of its line.
@@ -38,11 +44,29 @@ pub struct Diagnostic {
     pub related: Option<(Place, String)>,
 }
 
+impl Diagnostic {
+    /// The fragment that it is about; none for the policy file itself.
+    pub fn file(&self) -> Option<&str> {
+        self.place.as_ref().and_then(|place| place.file.as_deref())
+    }
+
+    /// The same about a file that starts at this byte of a text of several.
+    pub(super) fn moved(mut self, by: usize, file: Option<&Arc<str>>) -> Self {
+        let places = self.place.iter_mut().chain(self.related.iter_mut().map(|(place, _)| place));
+        for place in places {
+            place.bytes = place.bytes.start + by..place.bytes.end + by;
+            place.file = file.cloned();
+        }
+        self
+    }
+}
+
 /// One line, for logs.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.place {
-            write!(f, "{}:{}: ", place.line, place.column)?;
+            let file = place.file.as_ref().map(|file| format!("{file}:")).unwrap_or_default();
+            write!(f, "{file}{}:{}: ", place.line, place.column)?;
         }
         let separator = if self.help.is_empty() { "" } else { "; " };
         write!(f, "{}{separator}{} [{}]", self.message, self.help, self.code)
@@ -54,6 +78,7 @@ impl Serialize for Diagnostic {
         #[derive(Serialize)]
         struct Flat<'a> {
             code: &'a str,
+            file: Option<&'a str>,
             line: Option<usize>,
             column: Option<usize>,
             message: &'a str,
@@ -62,6 +87,7 @@ impl Serialize for Diagnostic {
         let place = self.place.as_ref();
         Flat {
             code: self.code,
+            file: self.file(),
             line: place.map(|place| place.line),
             column: place.map(|place| place.column),
             message: &self.message,
@@ -111,9 +137,10 @@ fn show<'a>(
     place: &Place,
     kind: AnnotationKind,
     label: Option<&'a String>,
-    path: &'a str,
+    path: &str,
     text: &'a str,
 ) -> Group<'a> {
+    let path = bundle::path_of(Path::new(path), place.file.as_deref()).display().to_string();
     let Some((before, after)) = text.split_at_checked(place.bytes.start) else {
         return group;
     };
@@ -177,7 +204,7 @@ mod tests {
             code: "host-bits-set",
             message: "10.25.0.1/24 has host bits set".into(),
             help: "write 10.25.0.0/24".into(),
-            place: Some(Place { line, column, bytes }),
+            place: Some(Place { file: None, line, column, bytes }),
             related: None,
         }
     }

@@ -8,9 +8,12 @@ mod entry;
 mod lines;
 mod remove;
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::bundle::{Part, Parts};
 use super::diagnostics::Diagnostic;
 use super::model::{Exception, Policy};
 use super::{parse, places};
@@ -53,16 +56,20 @@ pub enum EditError {
 /// Adds an exception behind the others, in their style.
 pub fn add(text: &str, new: &NewException, now: Timestamp, zone: &TimeZone) -> Result<Edited, EditError> {
     let (before, _) = parse(text, now, zone).map_err(EditError::InvalidBefore)?;
-    let changed = add::add(&places::read(text).places, text, new).ok_or(EditError::Layout)?;
-    let edited = read_again(changed, now, zone)?;
-    let (last, others) = edited.policy.exceptions.split_last().ok_or(EditError::Layout)?;
+    // Into the policy file itself: what owns the fragments, such as configuration management, would undo it there.
+    let main = Parts::of(text).list.first().map_or(0..0, Part::range);
+    let part = &text[main.clone()];
+    let changed = add::add(&places::read(part).places, part, new).ok_or(EditError::Layout)?;
+    let edited = read_again(exchanged(text, main, &changed), now, zone)?;
+    let is_new = |exception: &&Exception| exception.name == new.name;
+    let (added, others): (Vec<_>, Vec<_>) = edited.policy.exceptions.iter().partition(is_new);
+    let [last] = added[..] else { return Err(EditError::Layout) };
     let as_wished = last.name == new.name
         && last.reason == new.reason
         && last.owner.as_ref() == Some(&new.owner)
         && (last.from.len(), last.to.len()) == (new.from.len(), new.to.len());
-    let all = others.iter().collect::<Vec<_>>();
     let kept = before.exceptions.iter().collect::<Vec<_>>();
-    if as_wished && same_exceptions(&all, &kept) && same_otherwise(&before, &edited.policy) {
+    if as_wished && same_exceptions(&others, &kept) && same_otherwise(&before, &edited.policy) {
         Ok(edited)
     } else {
         Err(EditError::Layout)
@@ -74,8 +81,14 @@ pub fn remove(text: &str, name: &str, now: Timestamp, zone: &TimeZone) -> Result
     let (before, _) = parse(text, now, zone).map_err(EditError::InvalidBefore)?;
     let index = before.exceptions.iter().position(|exception| exception.name == name);
     let index = index.ok_or_else(|| EditError::Unknown(name.to_owned()))?;
-    let changed = remove::remove(&places::read(text).places, text, index).ok_or(EditError::Layout)?;
-    let edited = read_again(changed, now, zone)?;
+    let file = before.exceptions[index].file.as_deref();
+    // The exceptions are in the order of the files.
+    let index = before.exceptions[..index].iter().filter(|other| other.file.as_deref() == file).count();
+    let parts = Parts::of(text);
+    let part = parts.list.iter().find(|part| part.file == file).ok_or(EditError::Layout)?;
+    let places = places::read(part.text).places;
+    let changed = remove::remove(&places, part.text, index).ok_or(EditError::Layout)?;
+    let edited = read_again(exchanged(text, part.range(), &changed), now, zone)?;
     let all = edited.policy.exceptions.iter().collect::<Vec<_>>();
     let kept = before.exceptions.iter().filter(|exception| exception.name != name).collect::<Vec<_>>();
     if same_exceptions(&all, &kept) && same_otherwise(&before, &edited.policy) {
@@ -88,6 +101,10 @@ pub fn remove(text: &str, name: &str, now: Timestamp, zone: &TimeZone) -> Result
 /// The exception as it would be written into a file that has none, for an admin to do it by hand.
 pub fn shown(new: &NewException) -> String {
     entry::block(new, "  ", "  ", "\n")
+}
+
+fn exchanged(text: &str, part: Range<usize>, new: &str) -> String {
+    [&text[..part.start], new, &text[part.end..]].concat()
 }
 
 fn read_again(text: String, now: Timestamp, zone: &TimeZone) -> Result<Edited, EditError> {

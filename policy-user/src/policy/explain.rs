@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::bundle::path_of;
 use super::model::{Exception, MailServer, Policy};
 
 mod examiner;
@@ -118,7 +120,9 @@ pub struct Explanation {
 pub struct Entry {
     pub kind: EntryKind,
     pub name: String,
-    /// Line of the entry in the file, from 1.
+    /// The fragment it stands in, as seen from the policy's directory; none for the policy file itself.
+    pub file: Option<Arc<str>>,
+    /// Line of the entry in that file, from 1.
     pub line: usize,
 }
 
@@ -151,7 +155,7 @@ pub struct Elsewhere {
 impl Entry {
     /// "mail server mx1 (office.yaml:42)".
     pub fn shown(&self, file: &Path) -> String {
-        let file = file.display().to_string();
+        let file = path_of(file, self.file.as_deref()).display().to_string();
         format!("{} {} ({}:{})", self.kind.label(), self.name, file.escape_debug(), self.line)
     }
 
@@ -166,11 +170,17 @@ impl Entry {
     }
 
     fn of_server(server: &MailServer) -> Self {
-        Self { kind: EntryKind::MailServer, name: server.name.clone(), line: server.line }
+        Self {
+            kind: EntryKind::MailServer,
+            name: server.name.clone(),
+            file: server.file.clone(),
+            line: server.line,
+        }
     }
 
     fn of_exception(exception: &Exception) -> Self {
-        Self { kind: EntryKind::Exception, name: exception.name.clone(), line: exception.line }
+        let Exception { name, file, line, .. } = exception;
+        Self { kind: EntryKind::Exception, name: name.clone(), file: file.clone(), line: *line }
     }
 
     /// Every entry of a policy that can decide about a packet or about its treatment.
@@ -178,6 +188,7 @@ impl Entry {
         let groups = policy.groups.iter().map(|group| Self {
             kind: EntryKind::Group,
             name: group.name.clone(),
+            file: group.file.clone(),
             line: group.line,
         });
         let servers = policy.mail_servers.iter().map(Self::of_server);

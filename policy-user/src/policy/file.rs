@@ -17,8 +17,8 @@ use super::schema;
 mod sections;
 
 pub use sections::{
-    Detection, Exception, File, Group, Identity, InsideEntry, Interfaces, Log, MailServer, Networks, Ports,
-    Quarantine,
+    Detection, Exception, File, Fragment, FragmentNetworks, Group, Identity, InsideEntry, Interfaces, Log,
+    MailServer, Networks, Ports, Quarantine,
 };
 
 /// What stands at a key.
@@ -230,11 +230,6 @@ impl Described for Anything {
 }
 
 /// Reads the values; fails only where serde_yaml finds the text unreadable that the marked reading could read.
-pub fn read(text: &str) -> Result<Written<File>, Unreadable> {
-    read_as(text)
-}
-
-/// The same for a file of another shape.
 pub fn read_as<T: Shape>(text: &str) -> Result<Written<T>, Unreadable> {
     // serde_yaml takes a byte order mark in front of several keys for a document of its own.
     let plain = text.strip_prefix('\u{feff}').unwrap_or(text);

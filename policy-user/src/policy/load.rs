@@ -9,8 +9,8 @@ use super::diagnostics::{Diagnostic, Severity};
 use super::model::{LoadedPolicy, Policy, Revision};
 use super::places;
 use super::source::{self, SourceError, Strictness};
-use super::validate::{Findings, Moment, validate};
-use super::{diagnostics, file};
+use super::validate::{Findings, Moment, WrittenPolicy, validate};
+use super::{bundle, diagnostics, file, include};
 
 /// Why there is no policy.
 #[derive(Debug, thiserror::Error)]
@@ -52,13 +52,26 @@ fn summary(path: &Path, diagnostics: &[Diagnostic]) -> String {
         1 => " (and 1 more error)".to_owned(),
         more => format!(" (and {more} more errors)"),
     };
-    format!("{}:{first}{more}", path.display())
+    // A fragment's diagnostic begins with its path as seen from the policy's directory.
+    let path = if first.file().is_some() {
+        path.with_file_name("").display().to_string()
+    } else {
+        format!("{}:", path.display())
+    };
+    format!("{path}{first}{more}")
 }
 
-/// Reads and judges the file; the second part of the answer is warnings.
+/// Reads and judges the file and what it includes; the second part of the answer is warnings.
 pub fn load(path: &Path, strictness: Strictness) -> Result<(LoadedPolicy, Vec<Diagnostic>), LoadError> {
-    let read = source::read(path, strictness);
-    let (text, mut warnings) = read.map_err(|error| LoadError::Source { path: path.to_owned(), error })?;
+    let (text, mut warnings) = match include::gather(path, strictness) {
+        // A file of the history: to be read and compared, but not to be put in force in the place of its files.
+        Err(LoadError::Source { error: SourceError::Bundle { text, .. }, path: of })
+            if strictness == Strictness::Advisory && of == path && bundle::Parts::of(&text).complete =>
+        {
+            (text, Vec::new())
+        }
+        gathered => gathered?,
+    };
     let (policy, more) = load_text(path, text)?;
     warnings.extend(more);
     Ok((policy, warnings))
@@ -75,10 +88,9 @@ pub fn load_text(path: &Path, text: String) -> Result<(LoadedPolicy, Vec<Diagnos
     }
 }
 
-/// What a file holds now, as text; it is not judged.
+/// What a file and its fragments hold now, as one text; it is not judged.
 pub fn read_text(path: &Path, strictness: Strictness) -> Result<String, LoadError> {
-    let read = source::read(path, strictness);
-    read.map(|(text, _)| text).map_err(|error| LoadError::Source { path: path.to_owned(), error })
+    include::gather(path, strictness).map(|(text, _)| text)
 }
 
 /// The revision that a file would have, valid or not; none where it can't be read.
@@ -97,7 +109,8 @@ pub fn parse(
         let error = SourceError::TooLarge(text.len() as u64);
         return Err(vec![whole_file(error.code(), &error.to_string(), "")]);
     }
-    let places::Reading { places, problems, readable } = places::read(text);
+    let parts = bundle::Parts::of(text);
+    let places::Reading { places, problems, readable } = places::read_parts(text, &parts);
     let mut findings = Findings::new(&places, problems);
     if !readable {
         return Err(findings.into_lists().0);
@@ -109,20 +122,32 @@ pub fn parse(
             "see policies/README.md for how to write one",
         )]);
     }
-    let policy = match file::read(text) {
-        Ok(file) => validate(&file, &mut findings, &Moment { now, zone: zone.clone() }),
-        Err(error) => {
-            let at = diagnostics::boundary_before(text, error.byte);
-            let (span, message, help) = places::in_plain_words(text, at, &error.message);
-            findings.error("syntax", span, message, help);
-            None
-        }
-    };
+    let (main, fragments) = (parts.list.first(), parts.list.get(1..).unwrap_or_default());
+    let main = main.and_then(|part| values::<file::File>(part, &mut findings));
+    let fragments: Vec<_> =
+        fragments.iter().filter_map(|part| values::<file::Fragment>(part, &mut findings)).collect();
+    let moment = Moment { now, zone: zone.clone() };
+    let policy = main.and_then(|main| {
+        let written = WrittenPolicy { main, fragments, complete: parts.complete };
+        validate(&written, &mut findings, &moment)
+    });
     let (errors, warnings) = findings.into_lists();
     match policy {
         Some(policy) if errors.is_empty() => Ok((policy, warnings)),
         _ => Err(errors),
     }
+}
+
+/// What one of the files says, kind by kind.
+fn values<T: file::Shape>(part: &bundle::Part<'_>, findings: &mut Findings<'_>) -> Option<file::Written<T>> {
+    let error = match file::read_as(part.text) {
+        Ok(written) => return Some(written),
+        Err(error) => error,
+    };
+    let at = diagnostics::boundary_before(part.text, error.byte);
+    let (span, message, help) = places::in_plain_words(part.text, at, &error.message);
+    findings.error("syntax", span.moved(part.start), message, help);
+    None
 }
 
 fn whole_file(code: &'static str, message: &str, help: &str) -> Diagnostic {
@@ -145,6 +170,8 @@ mod tests {
         let readme = include_str!("../../../policies/README.md");
         let sections = [
             file::File::KEYS,
+            file::Fragment::KEYS,
+            file::FragmentNetworks::KEYS,
             file::Interfaces::KEYS,
             file::InsideEntry::KEYS,
             file::Group::KEYS,

@@ -1,5 +1,6 @@
 //! From a YAML file to kernel tables: `file` reads what is written, `validate` judges it, `compile` lays it out.
 
+mod bundle;
 pub mod compile;
 pub mod diagnostics;
 pub mod diff;
@@ -7,14 +8,17 @@ pub mod edit;
 pub mod evaluate;
 pub mod explain;
 mod file;
+mod include;
 mod load;
 mod model;
 mod places;
+pub mod reference;
 pub mod schema;
 mod source;
 pub mod unit_test;
 mod validate;
 
+pub use bundle::{Part, Parts, path_of};
 pub use diagnostics::{Diagnostic, Severity};
 pub use load::{LoadError, load, load_text, parse, read_text, revision_at};
 pub use model::{

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -167,6 +168,8 @@ pub struct Group {
     /// Part of the policy's client networks; never empty.
     pub clients: Vec<IpNet>,
     pub treatment: Treatment,
+    /// The fragment that the entry stands in, as seen from the policy's directory; none for the policy file itself.
+    pub file: Option<Arc<str>>,
     /// Line of the entry in the file, from 1.
     pub line: usize,
 }
@@ -186,6 +189,8 @@ pub struct MailServer {
     pub interface: Option<String>,
     /// Where it may send to; `None` is anywhere.
     pub to: Option<Vec<IpNet>>,
+    /// The fragment that the entry stands in, as seen from the policy's directory; none for the policy file itself.
+    pub file: Option<Arc<str>>,
     /// Line of the entry in the file, from 1.
     pub line: usize,
 }
@@ -200,6 +205,8 @@ pub struct Exception {
     pub until: jiff::Timestamp,
     pub reason: String,
     pub owner: Option<String>,
+    /// The fragment that the entry stands in, as seen from the policy's directory; none for the policy file itself.
+    pub file: Option<Arc<str>>,
     /// Line of the entry in the file, from 1.
     pub line: usize,
 }
@@ -209,7 +216,7 @@ pub struct Exception {
 pub struct LoadedPolicy {
     pub policy: Policy,
     pub path: PathBuf,
-    /// The text exactly as read.
+    /// The text exactly as read; with fragments the texts of all files, see `Parts`.
     pub text: String,
     pub revision: Revision,
 }

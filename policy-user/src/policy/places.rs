@@ -2,6 +2,7 @@
 //! leaves out.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::diagnostics::{Diagnostic, Place, Severity, boundary_before};
 
@@ -10,7 +11,7 @@ mod structure;
 mod syntax;
 mod tree;
 
-pub use structure::{Reading, read};
+pub use structure::{Reading, read, read_parts};
 pub use syntax::in_plain_words;
 
 /// Bytes of the text. Policies have at most 16 MiB, so 32 bits are enough and halve the tree.
@@ -28,6 +29,11 @@ impl Span {
     /// The bytes of the text that it covers.
     pub const fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
+    }
+
+    /// The same bytes of a text that has `by` bytes more in front.
+    pub const fn moved(self, by: usize) -> Self {
+        Self { start: self.start + by as u32, end: self.end + by as u32 }
     }
 
     const fn is_empty(self) -> bool {
@@ -52,6 +58,18 @@ impl Node {
         };
         self.span.end.max(inner.unwrap_or(0))
     }
+
+    fn move_by(&mut self, by: usize) {
+        self.span = self.span.moved(by);
+        match &mut self.inside {
+            Inside::Scalar => {}
+            Inside::List(nodes) => nodes.iter_mut().for_each(|node| node.move_by(by)),
+            Inside::Map(entries) => entries.iter_mut().for_each(|entry| {
+                entry.at = entry.at.moved(by);
+                entry.value.move_by(by);
+            }),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -69,13 +87,23 @@ struct Entry {
     value: Node,
 }
 
-/// All values of a file with their places.
+/// All values of a policy's files with their places.
 #[derive(Debug)]
 pub struct Places<'t> {
     text: &'t str,
-    root: Option<Node>,
+    /// One for each file; the policy's own is the first.
+    files: Vec<Rooted>,
     /// Byte at which each line starts.
     lines: Vec<u32>,
+}
+
+/// The values of one file.
+#[derive(Debug, Default)]
+struct Rooted {
+    name: Option<Arc<str>>,
+    /// Byte of the whole text at which the file starts.
+    start: u32,
+    root: Option<Node>,
 }
 
 /// A value, or the place where one is missing.
@@ -89,37 +117,51 @@ impl<'t> Places<'t> {
     fn new(text: &'t str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0).chain(breaks.map(|(at, _)| at as u32 + 1)).collect();
-        Self { text, root: None, lines }
+        Self { text, files: vec![Rooted::default()], lines }
     }
 
-    /// Whether the file holds any value at all.
+    /// Whether the policy file holds any value at all.
     pub fn is_empty(&self) -> bool {
-        self.root.is_none()
+        self.files.first().is_none_or(|file| file.root.is_none())
     }
 
     /// The whole policy. What it lacks is shown at its last key, where it would have to be added.
     pub fn root(&self) -> Spot<'_> {
-        let node = self.root.as_ref();
-        let key = match node.map(|node| &node.inside) {
-            Some(Inside::Map(entries)) => entries.last().map(|entry| entry.at),
-            _ => node.map(|node| node.span),
-        };
-        Spot { node, key: key.unwrap_or_default() }
+        self.files.first().map_or(NOWHERE, Rooted::spot)
     }
 
-    /// Line of a span's first character, from 1.
-    pub fn line(&self, span: Span) -> usize {
-        self.lines.partition_point(|start| *start <= span.start)
+    /// What the fragments hold.
+    pub fn fragments(&self) -> impl Iterator<Item = Spot<'_>> {
+        self.files.iter().skip(1).map(Rooted::spot)
+    }
+
+    /// Line of a span's first character, from 1, and the fragment that it stands in.
+    pub fn line(&self, span: Span) -> (Option<Arc<str>>, usize) {
+        let file = self.file(span);
+        (file.and_then(|file| file.name.clone()), self.whole_line(span.start) - self.lines_before(file))
+    }
+
+    fn file(&self, span: Span) -> Option<&Rooted> {
+        self.files.iter().rev().find(|file| file.start <= span.start)
+    }
+
+    fn lines_before(&self, file: Option<&Rooted>) -> usize {
+        file.map_or(0, |file| self.whole_line(file.start) - 1)
+    }
+
+    /// The line among those of all files.
+    fn whole_line(&self, byte: u32) -> usize {
+        self.lines.partition_point(|start| *start <= byte)
     }
 
     pub fn place(&self, span: Span) -> Place {
-        let line = self.line(span);
-        let line_start = self.lines.get(line - 1).map_or(0, |start| *start as usize);
+        let (file, line) = self.line(span);
+        let line_start = self.lines.get(self.whole_line(span.start) - 1).map_or(0, |start| *start as usize);
         let start = boundary_before(self.text, span.start as usize);
         let before = self.text.get(line_start..start).unwrap_or_default().trim_start_matches('\u{feff}');
         let marked = self.source(span);
         let marked = marked.split(['\r', '\n']).next().unwrap_or_default().trim_end();
-        Place { line, column: before.chars().count() + 1, bytes: start..start + marked.len() }
+        Place { file, line, column: before.chars().count() + 1, bytes: start..start + marked.len() }
     }
 
     /// A span's text as written, quotes included.
@@ -131,6 +173,19 @@ impl<'t> Places<'t> {
     pub fn error(&self, code: &'static str, span: Span, message: String, help: String) -> Diagnostic {
         let place = Some(self.place(span));
         Diagnostic { severity: Severity::Error, code, message, help, place, related: None }
+    }
+}
+
+const NOWHERE: Spot<'_> = Spot { node: None, key: Span::new(0, 0) };
+
+impl Rooted {
+    fn spot(&self) -> Spot<'_> {
+        let node = self.root.as_ref();
+        let key = match node.map(|node| &node.inside) {
+            Some(Inside::Map(entries)) => entries.last().map(|entry| entry.at),
+            _ => node.map(|node| node.span),
+        };
+        Spot { node, key: key.unwrap_or(Span { start: self.start, end: self.start }) }
     }
 }
 

@@ -4,13 +4,21 @@
 
 use serde_json::{Map, Value, json};
 
-use super::file::{Described, File};
+use super::file::{Described, File, Fragment};
 
 /// The schema of a policy file, draft 2020-12.
 pub fn document() -> Value {
-    let mut schema = File::schema();
+    titled("smtpfence policy", File::schema())
+}
+
+/// The schema of a fragment that a policy includes.
+pub fn fragment() -> Value {
+    titled("smtpfence policy fragment", Fragment::schema())
+}
+
+fn titled(title: &str, mut schema: Value) -> Value {
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
-    schema["title"] = json!("smtpfence policy");
+    schema["title"] = json!(title);
     schema
 }
 
@@ -45,6 +53,11 @@ pub(super) fn words(words: &[&str]) -> Value {
 
 pub(super) fn name() -> Value {
     json!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$" })
+}
+
+/// What stands in no other directory's place, see `validate::is_directory_name`.
+pub(super) fn directory() -> Value {
+    json!({ "type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$" })
 }
 
 /// One line for people.

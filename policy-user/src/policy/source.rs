@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::bundle;
 use super::diagnostics::{Diagnostic, Severity};
 
 /// Larger than any policy that fits the kernel's tables.
@@ -39,6 +40,11 @@ pub enum SourceError {
     WrongOwner { owner: u32 },
     #[error("line {line} is not UTF-8 text; save the file as UTF-8")]
     NotUtf8 { line: usize },
+    #[error(
+        "line {line} separates files, as `smtpfence history` shows a policy of several; `smtpfence restore` writes them \
+         back, each to its place"
+    )]
+    Bundle { line: usize, text: String },
     #[error("it changed while it was read; try again when it is complete")]
     Changed,
     #[error("it can't be read: {0}; check its permissions and those of the directories above it")]
@@ -55,6 +61,7 @@ impl SourceError {
             Self::WritableByOthers { .. } => WRITABLE,
             Self::WrongOwner { .. } => OWNER,
             Self::NotUtf8 { .. } => "file-not-utf8",
+            Self::Bundle { .. } => "file-bundle",
             Self::Changed => "file-changed",
             Self::Unreadable(_) => "file-unreadable",
         }
@@ -75,7 +82,7 @@ pub fn read(path: &Path, strictness: Strictness) -> Result<(String, Vec<Diagnost
         return Err(SourceError::NotRegular(kind));
     }
     let mut warnings = Vec::new();
-    for error in [check_mode(&before), check_owner(&before)].into_iter().flatten() {
+    for error in changeable_by(&before) {
         match strictness {
             Strictness::Strict => return Err(error),
             Strictness::Advisory => warnings.push(warning(&error)),
@@ -94,7 +101,19 @@ pub fn read(path: &Path, strictness: Strictness) -> Result<(String, Vec<Diagnost
         let breaks = error.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n');
         SourceError::NotUtf8 { line: breaks.count() + 1 }
     })?;
+    if let Some(line) = bundle::boundary_in(&text) {
+        return Err(SourceError::Bundle { line, text });
+    }
     Ok((text, warnings))
+}
+
+/// Why others than root, or whoever runs this, could change a file or directory; none if they can't.
+pub fn changeable_by_others(metadata: &Metadata) -> Option<SourceError> {
+    changeable_by(metadata).next()
+}
+
+fn changeable_by(metadata: &Metadata) -> impl Iterator<Item = SourceError> {
+    [check_mode(metadata), check_owner(metadata)].into_iter().flatten()
 }
 
 fn open_error(error: io::Error) -> SourceError {

@@ -1,5 +1,7 @@
 //! Judges a file as written: the policy it means, or everything that is wrong with it at once.
 
+use std::iter;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -16,6 +18,7 @@ mod expiry;
 mod findings;
 mod groups;
 mod hosts;
+mod include;
 mod interfaces;
 mod length;
 mod log;
@@ -28,6 +31,7 @@ mod treatment;
 mod until;
 
 pub use findings::Findings;
+pub use include::is_directory_name;
 
 /// When and where the file is read: dates in it are local.
 pub struct Moment {
@@ -35,10 +39,18 @@ pub struct Moment {
     pub zone: TimeZone,
 }
 
+/// A policy as its files say it.
+pub struct WrittenPolicy {
+    pub main: Written<file::File>,
+    pub fragments: Vec<Written<file::Fragment>>,
+    /// Whether the fragments are all that `include` stands for.
+    pub complete: bool,
+}
+
 /// The policy, if there are no errors among the findings.
-pub fn validate(file: &Written<file::File>, findings: &mut Findings<'_>, moment: &Moment) -> Option<Policy> {
+pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &Moment) -> Option<Policy> {
     let root = findings.places.root();
-    let Written::As(file) = file else {
+    let Written::As(file) = &written.main else {
         let help = "begin with `version: 1`; see policies/README.md";
         findings.error("not-a-policy", root.span(), "the file doesn't consist of keys with values", help);
         return None;
@@ -48,26 +60,36 @@ pub fn validate(file: &Written<file::File>, findings: &mut Findings<'_>, moment:
         return None;
     }
     findings.unknown_keys::<file::File>(root);
+    let fragments = include::validate(file, written, root, findings);
     let name = findings.require(&file.name, root, "name", "name: office");
     let name = name.and_then(|name| texts::name(name, root.key("name"), findings));
     let interfaces = interfaces::validate(&file.interfaces, root, findings);
-    let networks = networks::validate(&file.networks, root, findings);
+    let networks = networks::validate(&file.networks, root, &fragments, findings);
     let ports = ports::validate(&file.ports, root, findings);
     let mode = findings.require(&file.mode, root, "mode", "mode: enforce");
     let mode = mode.and_then(|word| treatment::mode(word, root.key("mode"), findings));
     let on_block = findings.optional(&file.on_block, root, "on_block");
     let on_block = on_block.and_then(|word| treatment::on_block(word, root.key("on_block"), findings));
-    let groups = groups::validate(&file.groups, root, &networks, findings);
+    let groups = fragments.iter().map(|(fragment, root)| (&fragment.groups, *root));
+    let groups = iter::once((&file.groups, root)).chain(groups);
+    let groups = groups::validate(groups, &networks, findings);
     let gateway_mail = gateway_mail(file, root, &interfaces, findings);
     let context = mail_servers::Context { interfaces: &interfaces, networks: &networks };
     let mut names = texts::Names::of("mail server and exception");
-    let servers = mail_servers::validate(&file.mail_servers, root, &context, &mut names, findings);
-    let exceptions = exceptions::Context { servers: &servers, networks: &networks, moment };
-    let exceptions = exceptions::validate(&file.exceptions, root, &exceptions, &mut names, findings);
+    let mut servers = mail_servers::MailServers::default();
+    mail_servers::validate(&file.mail_servers, root, &context, &mut names, &mut servers, findings);
+    for (fragment, root) in &fragments {
+        mail_servers::validate(&fragment.mail_servers, *root, &context, &mut names, &mut servers, findings);
+    }
+    let context = exceptions::Context { servers: &servers, networks: &networks, moment };
+    let mut exceptions = exceptions::validate(&file.exceptions, root, &context, &mut names, findings);
+    for (fragment, root) in &fragments {
+        exceptions.extend(exceptions::validate(&fragment.exceptions, *root, &context, &mut names, findings));
+    }
     let log = log::validate(&file.log, root, findings);
     let lease_files = log::lease_files(&file.identity, root, findings);
     refuse_unsupported(file, root, findings);
-    check_end(file, root, findings);
+    check_end(&file.end, root, findings);
     if findings.has_errors() {
         return None;
     }
@@ -184,10 +206,10 @@ fn refuse_quarantine(file: &file::File, root: Spot<'_>, findings: &mut Findings<
 }
 
 /// The closing key: without it the beginning of a policy is often a valid, other policy.
-fn check_end(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
+fn check_end(end: &Written<bool>, root: Spot<'_>, findings: &mut Findings<'_>) {
     const HELP: &str = "write `end: true` as the last line; it shows that the file is complete";
     let at = root.key("end").span();
-    match file.end {
+    match end {
         Written::Absent => {
             findings.error("missing-end", at, "`end: true` is missing, the file may be cut off", HELP);
             return;

@@ -20,7 +20,7 @@ use crate::status::InForce;
 const RETRY: Duration = Duration::from_secs(5);
 
 /// What `reload` asks for.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReloadRequest {
     /// Roll back after so many seconds unless somebody confirms.

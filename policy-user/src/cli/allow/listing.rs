@@ -34,6 +34,7 @@ fn as_json(exception: &Exception, now: Timestamp) -> Value {
         "expired": exception.until <= now,
         "reason": exception.reason,
         "owner": exception.owner,
+        "file": exception.file,
         "line": exception.line,
     })
 }

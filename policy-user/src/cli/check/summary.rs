@@ -25,6 +25,7 @@ pub fn as_json(loaded: &LoadedPolicy, now: Timestamp) -> Value {
             "clients": texts(&group.clients),
             "mode": group.treatment.mode,
             "on_block": group.treatment.on_block,
+            "file": group.file,
             "line": group.line,
         })
     });
@@ -35,6 +36,7 @@ pub fn as_json(loaded: &LoadedPolicy, now: Timestamp) -> Value {
             "mac": server.mac.map(shown_mac),
             "interface": server.interface,
             "to": server.to.as_deref().map(texts),
+            "file": server.file,
             "line": server.line,
         })
     });
@@ -47,6 +49,7 @@ pub fn as_json(loaded: &LoadedPolicy, now: Timestamp) -> Value {
             "seconds_left": exception.until.duration_since(now).as_secs().max(0),
             "reason": exception.reason,
             "owner": exception.owner,
+            "file": exception.file,
             "line": exception.line,
         })
     });

@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use super::super::schema::{
-    self, date, duration, interface, interfaces, mac, name, networks, or, ports, text, words,
+    self, date, directory, duration, interface, interfaces, mac, name, networks, or, ports, text, words,
 };
 use super::{Anything, Described, GlobOrEntry, Kind, OneOrMany, Section, Shape, Word, Written};
 
@@ -119,6 +119,9 @@ section!(
         /// What becomes of a blocked packet: `drop` gives no answer, so programs wait for minutes; `reject` answers with
         /// a TCP reset, so they fail at once.
         on_block: Word => or("drop", words(&BLOCKS)),
+        /// A directory of fragments, as seen from this file: each file `*.yaml` in it adds to networks, mail servers,
+        /// exceptions and groups.
+        include: String => directory(),
         /// Who may send.
         mail_servers: List<MailServer>,
         /// Permits with an end.
@@ -140,6 +143,30 @@ section!(
         /// The last key, always: a file that lost its tail is refused, not obeyed.
         end: bool => json!({ "const": true }),
     } "required": ["version", "name", "interfaces", "networks", "mode", "end"]
+);
+section!(
+    /// Part of a policy, in a file of its own in the directory that the policy's `include` names.
+    Fragment {
+        /// More networks.
+        networks: FragmentNetworks,
+        /// More hosts that may send.
+        mail_servers: List<MailServer>,
+        /// More permits with an end.
+        exceptions: List<Exception>,
+        /// More clients that are treated in a way of their own.
+        groups: List<Group>,
+        /// The last key, always: a file that lost its tail is refused, not obeyed.
+        end: bool => json!({ "const": true }),
+    } "required": ["end"]
+);
+section!(
+    /// Networks that are added to those of the policy.
+    FragmentNetworks {
+        /// More addresses that clients have.
+        clients: List<String> => networks(0),
+        /// More destinations that are never blocked.
+        internal: List<String> => networks(0),
+    }
 );
 section!(
     /// Names or patterns (`*`, `?`) of interfaces; none may be on both sides.

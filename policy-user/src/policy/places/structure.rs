@@ -1,12 +1,15 @@
 //! Reads YAML events into a tree of places, refusing everything that makes a file read differently from how it looks.
 
+use std::sync::Arc;
+
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
+use super::super::bundle::Parts;
 use super::super::diagnostics::{Diagnostic, quoted};
 use super::characters::{Cursor, odd_characters};
 use super::syntax::{in_plain_words, quoted_text};
 use super::tree::Tree;
-use super::{Places, Span};
+use super::{Places, Rooted, Span};
 
 /// The deepest value of the language is four levels down (`mail_servers`, entry, `to`, network).
 const MAX_DEPTH: usize = 8;
@@ -43,8 +46,30 @@ pub fn read(text: &str) -> Reading<'_> {
     if reader.readable && reader.read_events().is_err() {
         reader.readable = false;
     }
-    reader.places.root = reader.tree.root;
+    let root = reader.tree.root;
+    reader.places.files = vec![Rooted { root, ..Rooted::default() }];
     Reading { places: reader.places, problems: reader.problems, readable: reader.readable }
+}
+
+/// Reads a text of several files, each for itself: places are those of the whole text, their lines those of the file.
+pub fn read_parts<'t>(text: &'t str, parts: &Parts<'t>) -> Reading<'t> {
+    if !parts.complete {
+        return read(text);
+    }
+    let mut whole = Reading { places: Places::new(text), problems: Vec::new(), readable: true };
+    whole.places.files.clear();
+    for part in &parts.list {
+        let name: Option<Arc<str>> = part.file.map(Arc::from);
+        let Reading { places, problems, readable } = read(part.text);
+        whole.readable &= readable;
+        whole.problems.extend(problems.into_iter().map(|problem| problem.moved(part.start, name.as_ref())));
+        let mut root = places.files.into_iter().next().and_then(|file| file.root);
+        if let Some(root) = &mut root {
+            root.move_by(part.start);
+        }
+        whole.places.files.push(Rooted { name, start: part.start as u32, root });
+    }
+    whole
 }
 
 /// Marks that the reading must end; the reason is in the problems.

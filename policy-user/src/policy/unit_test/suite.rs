@@ -167,7 +167,7 @@ fn test(
         to: to?,
     };
     let question = asked.question().map_err(|why| misasked(why, spot, findings)).ok()?;
-    let line = findings.places.line(spot.span());
+    let (_, line) = findings.places.line(spot.span());
     Some(Test { name: name?.clone(), question, expected: expected?, reason, line })
 }
 

@@ -22,6 +22,7 @@ pub struct Context<'a> {
     pub moment: &'a Moment,
 }
 
+/// What one file lists.
 pub fn validate<'f>(
     written: &'f Written<Vec<Written<file::Exception>>>,
     root: Spot<'_>,
@@ -60,9 +61,10 @@ fn exception<'f>(
     let owner = owner.and_then(|text| texts::line(text, "owner", spot.key("owner"), findings));
     judge_sources(&from, context, findings);
     judge_destinations(&to, context.networks, findings);
-    let line = findings.places.line(spot.span());
+    let (file, line) = findings.places.line(spot.span());
     let (from, to) = (networks::plain(&from), networks::plain(&to));
-    Some(Exception { name: name?, from, to, until: until?, reason: reason?, owner: Some(owner?), line })
+    let (name, until, reason, owner) = (name?, until?, reason?, Some(owner?));
+    Some(Exception { name, from, to, until, reason, owner, file, line })
 }
 
 fn nets(

@@ -210,11 +210,16 @@ impl<'p> Findings<'p> {
             if T::KEYS.contains(&key) || key == "<<" {
                 continue;
             }
-            let help = match spelling::nearest(key, T::KEYS) {
-                Some(known) => format!("did you mean `{known}`?"),
-                None => format!("the keys here are {}", spelling::listed(T::KEYS)),
-            };
-            self.error("unknown-key", at, format!("unknown key {}", quoted(key)), help);
+            self.unknown_key::<T>(key, at);
         }
+    }
+
+    /// Refuses a key that `T` doesn't have.
+    pub fn unknown_key<T: Section>(&mut self, key: &str, at: Span) {
+        let help = match spelling::nearest(key, T::KEYS) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => format!("the keys here are {}", spelling::listed(T::KEYS)),
+        };
+        self.error("unknown-key", at, format!("unknown key {}", quoted(key)), help);
     }
 }

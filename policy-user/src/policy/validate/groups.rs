@@ -17,31 +17,35 @@ const MAX_GROUPS: usize = 256;
 /// An entry's place and the index of its group in the file.
 type Home = (Span, usize);
 
-pub fn validate(
-    written: &Written<Vec<Written<file::Group>>>,
-    root: Spot<'_>,
+/// Judges the lists of all files together: a client is in one group, wherever that is written.
+pub fn validate<'f>(
+    written: impl Iterator<Item = (&'f Written<Vec<Written<file::Group>>>, Spot<'f>)>,
     networks: &Networks,
     findings: &mut Findings<'_>,
 ) -> Vec<Group> {
-    let list = findings.optional(written, root, "groups").map_or(&[][..], Vec::as_slice);
-    let spot = root.key("groups");
-    if list.len() > MAX_GROUPS {
-        let message = format!("`groups` has {} entries, at most {MAX_GROUPS} are possible", list.len());
-        let help = "put networks that are treated alike into one group";
-        findings.error("too-many-groups", spot.span(), message, help);
-        return Vec::new();
-    }
     let mut names = Names::of("group");
-    let mut members = Vec::new();
-    let mut groups = Vec::new();
-    for (index, written) in list.iter().enumerate() {
-        let spot = spot.at(index);
-        let Some(entry) = findings.entry(written, spot, "groups") else {
-            continue;
-        };
-        let clients = clients(entry, spot, networks, findings);
-        groups.extend(group(entry, spot, &clients, &mut names, findings));
-        members.extend(clients.into_iter().map(|(hosts, at)| (hosts, (at, index))));
+    let (mut members, mut groups) = (Vec::new(), Vec::new());
+    let mut count = 0;
+    for (written, root) in written {
+        let list = findings.optional(written, root, "groups").map_or(&[][..], Vec::as_slice);
+        let spot = root.key("groups");
+        if count + list.len() > MAX_GROUPS {
+            let message =
+                format!("there are {} groups, at most {MAX_GROUPS} are possible", count + list.len());
+            let help = "put networks that are treated alike into one group";
+            findings.error("too-many-groups", spot.span(), message, help);
+            return Vec::new();
+        }
+        for (index, written) in list.iter().enumerate() {
+            let spot = spot.at(index);
+            let Some(entry) = findings.entry(written, spot, "groups") else {
+                continue;
+            };
+            let clients = clients(entry, spot, networks, findings);
+            groups.extend(group(entry, spot, &clients, &mut names, findings));
+            members.extend(clients.into_iter().map(|(hosts, at)| (hosts, (at, count + index))));
+        }
+        count += list.len();
     }
     judge_overlaps(&members, findings);
     groups
@@ -70,8 +74,8 @@ fn group<'f>(
         let at = spot.key("detection").span();
         findings.error("not-yet-supported", at, "`detection` is not yet supported", "remove it");
     }
-    let line = findings.places.line(spot.span());
-    Some(Group { name: name?, clients: networks::plain(clients), treatment, line })
+    let (file, line) = findings.places.line(spot.span());
+    Some(Group { name: name?, clients: networks::plain(clients), treatment, file, line })
 }
 
 fn clients(

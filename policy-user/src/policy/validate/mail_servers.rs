@@ -27,14 +27,15 @@ pub struct MailServers {
     pub addresses: HashMap<IpAddr, Span>,
 }
 
+/// Adds what one file lists.
 pub fn validate<'f>(
     written: &'f Written<Vec<Written<file::MailServer>>>,
     root: Spot<'_>,
     context: &Context<'_>,
     names: &mut Names<'f>,
+    servers: &mut MailServers,
     findings: &mut Findings<'_>,
-) -> MailServers {
-    let mut servers = MailServers::default();
+) {
     let list = findings.optional(written, root, "mail_servers").map_or(&[][..], Vec::as_slice);
     for (index, written) in list.iter().enumerate() {
         let spot = root.key("mail_servers").at(index);
@@ -45,7 +46,6 @@ pub fn validate<'f>(
             servers.entries.push(server);
         }
     }
-    servers
 }
 
 fn mail_server<'f>(
@@ -80,9 +80,9 @@ fn mail_server<'f>(
     let interface = interface.and_then(|text| interface_name(text, spot.key("interface"), context, findings));
     let to = findings.optional(&entry.to, spot, "to");
     let to = to.and_then(|written| destinations(written, spot.key("to"), findings));
-    let line = findings.places.line(spot.span());
+    let (file, line) = findings.places.line(spot.span());
     let addresses = addresses.into_iter().map(|(address, _)| address).collect();
-    Some(MailServer { name: name?, addresses, mac, interface, to, line })
+    Some(MailServer { name: name?, addresses, mac, interface, to, file, line })
 }
 
 fn addresses_of(written: &OneOrMany, spot: Spot<'_>, findings: &mut Findings<'_>) -> Vec<(IpAddr, Span)> {

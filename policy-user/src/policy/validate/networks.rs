@@ -8,6 +8,7 @@ use super::Findings;
 use super::address_text::{self, Refusal};
 use super::coverage::{Coverage, covered};
 use super::hosts::{self, Hosts};
+use super::include::Placed;
 
 #[derive(Debug, Default)]
 pub struct Networks {
@@ -28,31 +29,54 @@ pub enum Role {
     Internal,
 }
 
-pub fn validate(written: &Written<file::Networks>, root: Spot<'_>, findings: &mut Findings<'_>) -> Networks {
+/// Judges the lists of all files together.
+pub fn validate(
+    written: &Written<file::Networks>,
+    root: Spot<'_>,
+    fragments: &[Placed<'_, '_>],
+    findings: &mut Findings<'_>,
+) -> Networks {
     const EXAMPLE: &str = "networks: { clients: [10.25.0.0/24] }";
-    let Some(section) = findings.require(written, root, "networks", EXAMPLE) else {
-        return Networks::default();
-    };
-    let spot = root.key("networks");
-    findings.unknown_keys::<file::Networks>(spot);
-    let clients = findings.require(&section.clients, spot, "clients", "clients: [10.25.0.0/24]");
-    let clients = clients.map(|list| nets(list, spot.key("clients"), "clients", Role::Sources, findings));
-    if matches!(&section.clients, Written::As(list) if list.is_empty()) {
-        let message = "`clients` is empty: every host would be an unknown source";
-        findings.error(
-            "empty-list",
-            spot.key("clients").span(),
-            message,
-            "list your clients' networks, such as [10.25.0.0/24]",
-        );
+    let (mut clients, mut internal) = (Vec::new(), Vec::new());
+    if let Some(section) = findings.require(written, root, "networks", EXAMPLE) {
+        let spot = root.key("networks");
+        findings.unknown_keys::<file::Networks>(spot);
+        if let Some(list) = findings.require(&section.clients, spot, "clients", "clients: [10.25.0.0/24]") {
+            clients.extend(usable(list, spot.key("clients"), "clients", Role::Sources, findings));
+            refuse_nobody(list, spot.key("clients"), findings);
+        }
+        if let Some(list) = findings.optional(&section.internal, spot, "internal") {
+            internal.extend(usable(list, spot.key("internal"), "internal", Role::Internal, findings));
+        }
     }
-    let internal = findings.optional(&section.internal, spot, "internal");
-    let internal =
-        internal.map(|list| nets(list, spot.key("internal"), "internal", Role::Internal, findings));
-    let (clients, internal) = (clients.unwrap_or_default(), internal.unwrap_or_default());
-    warn_of_everything(&clients, findings);
-    judge_internal(&internal, findings);
-    let (clients, internal) = (plain(&clients), plain(&internal));
+    for (fragment, root) in fragments {
+        let Some(section) = findings.optional(&fragment.networks, *root, "networks") else { continue };
+        let spot = root.key("networks");
+        findings.unknown_keys::<file::FragmentNetworks>(spot);
+        if let Some(list) = findings.optional(&section.clients, spot, "clients") {
+            clients.extend(usable(list, spot.key("clients"), "clients", Role::Sources, findings));
+        }
+        if let Some(list) = findings.optional(&section.internal, spot, "internal") {
+            internal.extend(usable(list, spot.key("internal"), "internal", Role::Internal, findings));
+        }
+    }
+    judge(&clients, &internal, findings)
+}
+
+fn refuse_nobody(clients: &[Written<String>], spot: Spot<'_>, findings: &mut Findings<'_>) {
+    if clients.is_empty() {
+        let message = "`clients` is empty: every host would be an unknown source";
+        let help = "list your clients' networks, such as [10.25.0.0/24]";
+        findings.error("empty-list", spot.span(), message, help);
+    }
+}
+
+fn judge(clients: &[(Hosts, Span)], internal: &[(Hosts, Span)], findings: &mut Findings<'_>) -> Networks {
+    warn_of_superfluous(clients, "clients", findings);
+    warn_of_superfluous(internal, "internal", findings);
+    warn_of_everything(clients, findings);
+    judge_internal(internal, findings);
+    let (clients, internal) = (plain(clients), plain(internal));
     Networks {
         client_coverage: Coverage::of(&clients),
         internal_coverage: Coverage::of(&internal),
@@ -70,8 +94,13 @@ pub fn nets(
     findings: &mut Findings<'_>,
 ) -> Vec<(Hosts, Span)> {
     let entries = usable(list, spot, key, role, findings);
+    warn_of_superfluous(&entries, key, findings);
+    entries
+}
+
+fn warn_of_superfluous(entries: &[(Hosts, Span)], key: &str, findings: &mut Findings<'_>) {
     let (flat, owners) = flat(entries.iter().map(|(hosts, _)| hosts));
-    let mut open = Open::of(&entries);
+    let mut open = Open::of(entries);
     for (inner, outer) in covered(&flat) {
         let (inner, outer) = (owners[inner], owners[outer]);
         if open.close(inner) {
@@ -79,7 +108,6 @@ pub fn nets(
             warn_of_covered((hosts, *at), &entries[outer].0, key, findings);
         }
     }
-    entries
 }
 
 /// The networks of all entries, and of each which entry it belongs to.
