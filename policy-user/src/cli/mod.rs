@@ -9,6 +9,7 @@ mod diff;
 mod explain;
 mod history;
 mod lines;
+mod migrate;
 mod quarantine;
 mod reload;
 mod restore;
@@ -57,6 +58,8 @@ enum Verb {
     Test(test::Args),
     /// Print the JSON Schema of the policy language, for editors.
     Schema(schema::Args),
+    /// Bring a policy file to the current version of the language.
+    Migrate(migrate::Args),
     /// Show what is in force, where, and what it has counted; works without an agent too.
     Status(status::Args),
     /// Make the running agent read its policy file again; on any error the policy before stays.
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
         Verb::Diff(args) => diff::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Schema(args) => finish(schema::run(&args)),
+        Verb::Migrate(args) => finish(migrate::run(&args)),
         Verb::Status(args) => finish(status::run(&args)),
         Verb::Reload(args) => finish(reload::run(&args)),
         Verb::Confirm(args) => finish(confirm::run(&args)),
