@@ -90,13 +90,13 @@ fn programs_read_the_same() {
     assert_eq!(
         summary["groups"],
         json!([
-            { "name": "guests", "clients": ["10.25.9.0/24"], "mode": "audit", "on_block": null, "line": 13 },
+            { "name": "guests", "clients": ["10.25.9.0/24"], "mode": "audit", "on_block": null, "file": null, "line": 13 },
             {
                 "name": "tills",
                 "clients": ["10.25.8.0/24", "10.25.9.7"],
                 "mode": "enforce",
                 "on_block": "drop",
-                "line": 14,
+                "file": null, "line": 14,
             },
         ])
     );

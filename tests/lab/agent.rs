@@ -119,6 +119,11 @@ impl<'lab> Agent<'lab> {
         &self.state
     }
 
+    /// The socket that it answers on.
+    pub fn socket(&self) -> &Path {
+        &self.control
+    }
+
     /// What `status --format json` says.
     pub fn status(&self) -> Result<Value> {
         let output = self.command("status")?.args(["--format", "json"]).output()?;

@@ -144,3 +144,36 @@ fn a_service_manager_is_told_when_the_policy_is_in_force_and_not_before() -> Res
     ensure!(agent.status()?["coverage"][0]["position"] == "first", "told before it was true");
     Ok(())
 }
+
+/// `smtpfence status | head -0`.
+#[test]
+fn a_reader_that_has_gone_is_no_error() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().build()?;
+    let agent = Agent::start(&lab, &built_binary()?, &policy("{}"))?;
+    for (verb, options) in [
+        ("status", &[][..]),
+        ("status", &["--format", "json"]),
+        ("history", &[]),
+        ("history", &["--format", "json"]),
+        ("reload", &[]),
+    ] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let mut command = agent.command(verb)?;
+        command.args(options).stdout(writer).stderr(std::process::Stdio::piped());
+        let output = command.output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(0) && !told.contains("panicked"), "{verb} {options:?}: {told}");
+    }
+    for words in [&["quarantine"][..], &["quarantine", "--format", "json"], &["release", "10.25.0.77"]] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let mut command = lab.gateway().command(&built_binary()?.to_string_lossy());
+        command.args(words).arg("--control").arg(agent.socket()).stdout(writer);
+        let output = command.stderr(std::process::Stdio::piped()).output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(0), "{words:?}: {told}");
+    }
+    Ok(())
+}

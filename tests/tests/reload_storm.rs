@@ -4,13 +4,16 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::frame::{Frame, Tcp};
-use lab::{Agent, Host, Lab, built_binary, require_root_or_skip};
+use lab::{Agent, Host, Lab, Sniffer, built_binary, require_root_or_skip};
 
 const POLICY: &str = r#"version: 1
 name: first
@@ -48,6 +51,12 @@ fn send_syns(lab: &Lab, from: &Host, stop: &AtomicBool) -> Result<usize> {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(sent)
+}
+
+/// SYNs of a host to port 25 that were seen outside.
+fn syns_of(outside: &Sniffer, host: &Host) -> usize {
+    let address = host.addr4().into();
+    outside.count(|frame| frame.view().is_some_and(|view| view.is_syn_to(25) && view.source == Some(address)))
 }
 
 /// A line of `/proc/PID/status`, in KiB.
@@ -98,13 +107,7 @@ fn flipping_between_two_policies_leaks_nothing_and_loses_no_mail() -> Result<()>
     let took = begun.elapsed();
     std::thread::sleep(Duration::from_millis(300));
     ensure!(outside.lost()? == 0, "the capture is incomplete");
-    let of = |host: &Host| {
-        let address = host.addr4().into();
-        outside.count(|frame| {
-            frame.view().is_some_and(|view| view.is_syn_to(25) && view.source == Some(address))
-        })
-    };
-    let (leaked, passed) = (of(lab.client(0)), of(lab.mail_server()));
+    let (leaked, passed) = (syns_of(&outside, lab.client(0)), syns_of(&outside, lab.mail_server()));
     let (memory_after, files_after) = (memory(&mut agent, "VmRSS")?, open_files(&mut agent)?);
     println!(
         "{flips} flips in {took:?}: client {from_client} sent, {leaked} out; mail server {from_mail} sent, {passed} out; \
@@ -141,6 +144,60 @@ fn a_thousand_hangups_are_few_reloads() -> Result<()> {
     ensure!((2..200).contains(&reloads), "{reloads} reloads");
     let files_after = open_files(&mut agent)?;
     ensure!(files_after <= files_before + 4, "files stay open: {files_before} -> {files_after}");
+    ensure!(agent.status()?["in_force"]["policy"] == "second");
+    Ok(())
+}
+
+/// Asks for a plain reload as `curl` does, and returns the whole answer.
+fn post_reload(socket: &Path) -> Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.write_all(
+        b"POST /v1/reload HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[test]
+fn two_hundred_requests_at_once_are_few_reloads_and_all_are_answered() -> Result<()> {
+    const REQUESTS: usize = 200;
+    require_root_or_skip!();
+    let lab = Lab::builder().build()?;
+    let mut agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    let outside = lab.internet().sniff("wan0")?;
+    agent.write_policy(&second())?;
+    let (stop, socket) = (AtomicBool::new(false), agent.socket().to_owned());
+    let begun = Instant::now();
+    let (answers, from_client, from_mail) = std::thread::scope(|scope| -> Result<_> {
+        let client = scope.spawn(|| send_syns(&lab, lab.client(0), &stop));
+        let mail = scope.spawn(|| send_syns(&lab, lab.mail_server(), &stop));
+        let asking: Vec<_> = (0..REQUESTS).map(|_| scope.spawn(|| post_reload(&socket))).collect();
+        let answers: Vec<Result<String>> =
+            asking.into_iter().map(|it| it.join().expect("a thread that asks")).collect();
+        stop.store(true, Ordering::Relaxed);
+        let client = client.join().expect("the client's thread")?;
+        Ok((answers, client, mail.join().expect("the mail server's thread")?))
+    })?;
+    let took = begun.elapsed();
+    for answer in answers {
+        let answer = answer?;
+        ensure!(
+            answer.starts_with("HTTP/1.1 200") && answer.contains("policy second is in force"),
+            "{answer}"
+        );
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let reloads =
+        agent.process()?.stderr().iter().filter(|line| line.contains("is in force: revision")).count();
+    println!(
+        "{REQUESTS} requests in {took:?}: {reloads} reloads; {from_mail} packets of mail, {from_client} of a client"
+    );
+    ensure!((1..=REQUESTS / 10).contains(&reloads), "{reloads} reloads");
+    ensure!(outside.lost()? == 0, "the capture is incomplete");
+    let (leaked, passed) = (syns_of(&outside, lab.client(0)), syns_of(&outside, lab.mail_server()));
+    ensure!(leaked == 0 && passed == from_mail, "leaked {leaked}, lost {}", from_mail - passed);
     ensure!(agent.status()?["in_force"]["policy"] == "second");
     Ok(())
 }

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::OutputFormat;
 use crate::failure::Failure;
 use crate::policy::{self, Diagnostic, LoadError, LoadedPolicy, Strictness, diagnostics};
 
 mod live;
+mod sarif;
 mod summary;
 
 use live::Live;
@@ -25,8 +25,8 @@ pub struct Args {
     /// The policy file
     pub file: PathBuf,
     /// How to print the result
-    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
-    pub format: OutputFormat,
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
     /// Reject a policy that has warnings
     #[arg(long)]
     pub deny_warnings: bool,
@@ -36,6 +36,15 @@ pub struct Args {
     /// BPF file system that `--live` looks for
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
     pub bpffs: PathBuf,
+}
+
+/// How a judgement is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Human,
+    Json,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
 }
 
 const REJECTED: u8 = 1;
@@ -56,8 +65,9 @@ pub fn run(args: &Args) -> ExitCode {
         Err(_) => COULD_NOT_RUN,
     };
     let printed = match args.format {
-        OutputFormat::Human => print_human(args, &result, live, code),
-        OutputFormat::Json => writeln!(io::stdout(), "{}", as_json(args, &result, live, code)),
+        Format::Human => print_human(args, &result, live, code),
+        Format::Json => writeln!(io::stdout(), "{}", as_json(args, &result, live, code)),
+        Format::Sarif => writeln!(io::stdout(), "{:#}", sarif::log(&args.file, &result)),
     };
     match printed {
         // A reader that closed its end, such as `head`, has seen enough.
@@ -127,14 +137,7 @@ fn as_json(args: &Args, result: &Loaded, live: Option<&Live>, code: u8) -> Value
             "live": live.map(Live::to_json),
         }),
         Err(error) => {
-            let errors = match error {
-                LoadError::Invalid { diagnostics, .. } => json!(diagnostics),
-                LoadError::Source { error, .. } => {
-                    let sentence = error.to_string();
-                    let (message, help) = sentence.rsplit_once("; ").unwrap_or((&sentence, ""));
-                    json!([{ "code": error.code(), "line": null, "column": null, "message": message, "help": help }])
-                }
-            };
+            let errors = error.diagnostics(&args.file);
             json!({ "file": file, "valid": false, "revision": null, "errors": errors, "warnings": [], "summary": null, "live": null })
         }
     }

@@ -12,6 +12,7 @@ mod host;
 mod hosts;
 mod lines;
 mod log;
+mod migrate;
 mod quarantine;
 mod reload;
 mod restore;
@@ -64,6 +65,8 @@ enum Verb {
     Test(test::Args),
     /// Print the JSON Schema of the policy language, for editors.
     Schema(schema::Args),
+    /// Bring a policy file to the current version of the language.
+    Migrate(migrate::Args),
     /// Show what is in force, where, and what it has counted; works without an agent too.
     Status(status::Args),
     /// Show blocked attempts, the newest last; works without an agent too.
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         Verb::Diff(args) => diff::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Schema(args) => finish(schema::run(&args)),
+        Verb::Migrate(args) => finish(migrate::run(&args)),
         Verb::Status(args) => finish(status::run(&args)),
         Verb::Log(args) => finish(log::run(&args)),
         Verb::Hosts(args) => finish(hosts::hosts(&args)),

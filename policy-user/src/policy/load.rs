@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::diagnostics::{Diagnostic, Severity};
+use super::diagnostics::{Diagnostic, Place, Severity};
 use super::model::{LoadedPolicy, Policy, Revision};
 use super::places;
 use super::source::{self, SourceError, Strictness};
@@ -26,6 +26,24 @@ impl LoadError {
     /// of permission (exit code 2). A missing file, a directory or a pipe are rejected: another attempt finds the same.
     pub const fn is_rejection(&self) -> bool {
         !matches!(self, Self::Source { error: SourceError::Unreadable(_), .. })
+    }
+
+    /// All that is wrong, for programs.
+    pub fn diagnostics(&self, policy: &Path) -> Vec<Diagnostic> {
+        let (path, error) = match self {
+            Self::Invalid { diagnostics, .. } => return diagnostics.clone(),
+            Self::Source { path, error } => (path, error),
+        };
+        let sentence = error.to_string();
+        let (message, help) = sentence.rsplit_once("; ").unwrap_or((&sentence, ""));
+        let fragment = path.strip_prefix(policy.with_file_name("")).ok().filter(|_| path != policy);
+        let place = fragment.map(|fragment| Place {
+            file: Some(fragment.to_string_lossy().into()),
+            line: 1,
+            column: 1,
+            bytes: 0..0,
+        });
+        vec![Diagnostic { place, ..whole_file(error.code(), message, help) }]
     }
 
     /// All that is wrong, for people: several lines, ending with a line break.

@@ -10,6 +10,7 @@ pub mod explain;
 mod file;
 mod include;
 mod load;
+pub mod migrate;
 mod model;
 mod places;
 pub mod reference;
@@ -19,7 +20,7 @@ pub mod unit_test;
 mod validate;
 
 pub use bundle::{Part, Parts, path_of};
-pub use diagnostics::{Diagnostic, Severity};
+pub use diagnostics::{Diagnostic, Place, Severity};
 pub use load::{LoadError, load, load_text, parse, read_text, revision_at};
 pub use model::{
     Exception, Group, InsideEntry, InterfaceGlob, LoadedPolicy, LogTarget, MailServer, Mode, OnBlock, Policy,

@@ -27,7 +27,7 @@ fn section(title: &str, path: &str, schema: &Value, told: &mut Vec<Value>, out: 
     for (key, value) in keys {
         let required = requires(schema, key);
         let must = if required { "**required**. " } else { "" };
-        let default = value.get("default").map(|it| format!(" Default: `{it}`.")).unwrap_or_default();
+        let default = value.get("default").map(|it| format!(" Default: {}.", code(it))).unwrap_or_default();
         let about = value["description"].as_str().unwrap_or_default();
         let _ = writeln!(out, "| `{key}` | {} | {must}{about}{default} |", kind(value).replace('|', "\\|"));
     }
@@ -58,10 +58,6 @@ fn mapping(value: &Value) -> Option<&Value> {
 /// What can stand at a key, in few words.
 fn kind(value: &Value) -> String {
     let Some(value) = value.as_object() else { return "anything".to_owned() };
-    let code = |value: &Value| match value.as_str() {
-        Some(text) => format!("`{text}`"),
-        None => format!("`{value}`"),
-    };
     if let Some(only) = value.get("const") {
         return code(only);
     }
@@ -73,6 +69,13 @@ fn kind(value: &Value) -> String {
         return either.iter().map(kind).collect::<Vec<_>>().join(", or ");
     }
     plain(value)
+}
+
+fn code(value: &Value) -> String {
+    match value.as_str() {
+        Some(text) => format!("`{text}`"),
+        None => format!("`{value}`"),
+    }
 }
 
 fn plain(value: &Map<String, Value>) -> String {
