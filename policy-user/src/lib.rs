@@ -1,11 +1,13 @@
 //! smtpfence in user space: the policy language, the agent, and the command line over both.
 
+pub mod account;
 pub mod agent;
 pub mod attempt;
 pub mod cli;
 pub mod control;
 pub mod datapath;
 pub mod failure;
+pub mod metrics;
 pub mod netlink;
 pub mod policy;
 pub mod replace;

@@ -2,6 +2,7 @@
 
 mod enforcement;
 pub mod history;
+pub mod hosts;
 mod interfaces;
 mod log_writer;
 pub mod pending;
@@ -19,6 +20,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use crate::account::Account;
 use crate::attempt::Lexicon;
 use crate::control;
 use crate::datapath::{self, KernelLog};
@@ -46,6 +48,8 @@ pub struct Config {
 /// What others ask of the running agent.
 pub enum Request {
     Status(Answer<Status>),
+    /// The exact accounts of hosts.
+    Hosts(Answer<Vec<Account>>),
     Policy(Answer<RunningPolicy>),
     /// The revisions that are kept, the newest first.
     History(Answer<Vec<Kept>>),
@@ -96,6 +100,8 @@ pub async fn run(
 
     let mut look = tokio::time::interval(WATCH);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reap = tokio::time::interval(hosts::REAP);
+    reap.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
@@ -109,6 +115,7 @@ pub async fn run(
             () = over(enforcement.time_to_roll_back()) => enforcement.time_is_up(&writer).await,
             Some(request) = asked.recv() => answer(request, &mut enforcement, &info, &writer).await,
             _ = look.tick() => enforcement.watch_hooks().await,
+            _ = reap.tick() => enforcement.reap_hosts(),
             Some(()) = changes.next() => {
                 tokio::time::sleep(SETTLE).await;
                 changes.skip_pending();
@@ -127,6 +134,7 @@ pub async fn run(
 async fn answer(request: Request, enforcement: &mut Enforcement, info: &AgentInfo, writer: &LogWriter) {
     match request {
         Request::Status(answer) => drop(answer.send(enforcement.status(info))),
+        Request::Hosts(answer) => drop(answer.send(enforcement.hosts())),
         Request::Policy(answer) => drop(answer.send(Ok(enforcement.running_policy()))),
         Request::History(answer) => {
             let in_force = enforcement.in_force().revision.as_str();

@@ -136,4 +136,19 @@ fn print_counters(status: &Value) {
         println!("nothing counted yet");
     }
     println!("lost events: {}", status["lost_events"]);
+    print_hosts(&status["hosts"]);
+}
+
+fn print_hosts(hosts: &Value) {
+    println!(
+        "hosts: {} tracked; {} of {} accounts used",
+        hosts["tracked"], hosts["accounts"], hosts["capacity"]
+    );
+    println!("unlisted attempts: {} (counted; without a row of their own in the log)", hosts["unlisted"]);
+    if hosts["overflow_packets"] != 0 {
+        println!(
+            "in no host's account, because the map was full: {} attempts, {} packets",
+            hosts["overflow_attempts"], hosts["overflow_packets"]
+        );
+    }
 }
