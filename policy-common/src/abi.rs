@@ -1,19 +1,21 @@
 //! What kernel and agent exchange: map keys and values, events, counter slots.
 //!
 //! Rules: `#[repr(C)]`, integers as byte arrays in network order behind constructors and getters, no padding, no `bool`,
-//! no Rust `enum`; sizes asserted here. A change of any of it or of `Addr` raises [`ABI_VERSION`], which is part of the pin path, so
+//! no Rust `enum`; sizes asserted here. Numbers that the kernel counts in place are in host order instead. A change of any of it or of `Addr` raises [`ABI_VERSION`], which is part of the pin path, so
 //! that an agent never adopts maps of another layout.
 
 mod event;
+mod host;
 mod policy;
 
 pub use event::{AttemptKey, Event, EventContext, Macs};
+pub use host::{HOST_ENTRIES, HOSTS_PER_INTERFACE, HOSTS_PER_MAC, HostCounts, HostKey};
 pub use policy::{MailServer, Net, Permit, ScopeKey, Settings};
 
 use crate::reason::{REASON_SLOTS, Reason};
 
 /// Version of everything in this file.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Ports a generation can block; an unused slot holds 0.
 pub const MAX_BLOCKED_PORTS: usize = 8;
@@ -67,7 +69,12 @@ pub mod counter {
 
     /// Attempts that have no event, because the ring buffer was full.
     pub const LOST_EVENTS: u32 = 3 * SLOTS_PER_REASON;
-    pub const SLOTS: u32 = LOST_EVENTS + 1;
+    /// Attempts that have no event, because their host had used up its budget.
+    pub const UNLISTED: u32 = LOST_EVENTS + 1;
+    /// Packets and attempts that found no entry in the map of hosts, not even their interface's.
+    pub const OVERFLOW_PACKETS: u32 = UNLISTED + 1;
+    pub const OVERFLOW_ATTEMPTS: u32 = OVERFLOW_PACKETS + 1;
+    pub const SLOTS: u32 = OVERFLOW_ATTEMPTS + 1;
 }
 
 // SAFETY (all): repr(C), only integers and byte arrays, no padding (sizes asserted above), so every bit pattern is valid
@@ -76,12 +83,16 @@ pub mod counter {
 mod pod {
     use crate::flow::Addr;
 
-    use super::{AttemptKey, MailServer, Net, Permit, ScopeKey, Settings};
+    use super::{AttemptKey, HostCounts, HostKey, MailServer, Net, Permit, ScopeKey, Settings};
 
     // SAFETY: see the module.
     unsafe impl aya::Pod for Addr {}
     // SAFETY: see the module.
     unsafe impl aya::Pod for AttemptKey {}
+    // SAFETY: see the module.
+    unsafe impl aya::Pod for HostCounts {}
+    // SAFETY: see the module.
+    unsafe impl aya::Pod for HostKey {}
     // SAFETY: see the module.
     unsafe impl aya::Pod for MailServer {}
     // SAFETY: see the module.

@@ -2,6 +2,7 @@
 #![no_std]
 #![no_main]
 
+mod hosts;
 mod maps;
 mod policy;
 mod reject;

@@ -7,10 +7,11 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use policy_common::Addr;
 use policy_common::abi::{
-    AttemptKey, MAX_BLOCKED_PORTS, MailServer, Net, Permit, ScopeKey, Settings, counter,
+    AttemptKey, HOST_ENTRIES, HostCounts, HostKey, MAX_BLOCKED_PORTS, MailServer, Net, Permit, ScopeKey,
+    Settings, counter,
 };
 
 /// Blocked TCP ports in host order; 0 is an unused slot. Read-only data, so the verifier folds it into the code.
@@ -67,3 +68,12 @@ pub static ATTEMPTS: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(
 /// State map: one record per denied attempt. 4 MiB hold 43,000 of them while the agent is away.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// State map: what each host has attempted, exactly. Not an LRU: a flood of made-up senders evicts nobody.
+#[map]
+pub static HOSTS: PerCpuHashMap<HostKey, HostCounts> = PerCpuHashMap::with_max_entries(HOST_ENTRIES, 0);
+
+/// State map: how many entries of HOSTS belong to an interface (key without MAC) and to a MAC there. Two processors may add
+/// at once and one be missed, so these are limits and no counts.
+#[map]
+pub static HOST_SHARES: HashMap<HostKey, u32> = HashMap::with_max_entries(HOST_ENTRIES, 0);

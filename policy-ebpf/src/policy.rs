@@ -78,6 +78,13 @@ impl Maps {
         }
     }
 
+    /// Whether the policy or the gateway knows whose address this is.
+    #[inline(always)]
+    pub fn knows(addr: &Addr) -> bool {
+        let net = Maps.net(addr).unwrap_or_default();
+        net.is_client() || net.mail_server().is_some() || Maps.is_gateway(addr)
+    }
+
     /// Whether packets that came in through this interface have passed a door; index 0 is the gateway itself.
     #[inline(always)]
     pub fn origin(ingress_ifindex: u32) -> Origin {

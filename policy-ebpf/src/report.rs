@@ -3,11 +3,12 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_log_ebpf::warn;
-use policy_common::abi::{AttemptKey, Event, EventContext, Macs, counter, verdict};
+use policy_common::abi::{AttemptKey, Event, EventContext, HostCounts, Macs, counter, verdict};
 use policy_common::{Decision, Flow};
 
 use aya_ebpf::programs::TcContext;
 
+use crate::hosts;
 use crate::maps::{ATTEMPTS, COUNTERS, EVENTS, REVISION};
 use crate::skb::Skb;
 
@@ -29,18 +30,42 @@ pub struct Denial {
 
 /// Counts one denied packet, and reports it where it begins a new attempt.
 ///
+/// Two calls beside each other: one inside the other would exceed the 512 bytes of stack of a chain of calls.
+#[inline(always)]
+pub fn denied(ctx: &TcContext, skb: &Skb, flow: &Flow, denial: &Denial) {
+    let host = hosts::account(&flow.src, denial.ifindex, &denial.macs);
+    count_and_report(ctx, skb, flow, denial, host);
+}
+
 /// Not inlined: together with the decision it would exceed the 512 bytes of stack that one BPF function has.
 #[inline(never)]
-pub fn denied(ctx: &TcContext, skb: &Skb, flow: &Flow, denial: &Denial) {
+fn count_and_report(ctx: &TcContext, skb: &Skb, flow: &Flow, denial: &Denial, host: *mut HostCounts) {
     let reason = denial.decision.reason;
     count(counter::packets(reason));
     if denial.verdict == verdict::WOULD_BLOCK {
         count(counter::would_block(reason));
     }
+    // SAFETY: takes no argument and only reads the clock.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: a pointer that a look-up returned stays valid until the program ends, and the value is this processor's own.
+    let mut host = unsafe { host.as_mut() };
+    match &mut host {
+        Some(host) => host.count_packet(now, reason),
+        None => count(counter::OVERFLOW_PACKETS),
+    }
     if !is_new(&AttemptKey::new(flow, denial.ifindex)) {
         return;
     }
     count(counter::attempts(reason));
+    match &mut host {
+        Some(host) => {
+            if !host.count_attempt(now) {
+                count(counter::UNLISTED);
+                return;
+            }
+        }
+        None => count(counter::OVERFLOW_ATTEMPTS),
+    }
     let Some(mut event) = EVENTS.reserve::<Event>(0) else {
         count(counter::LOST_EVENTS);
         warn!(ctx, "ring buffer full: an attempt has no event (interface index {})", denial.ifindex);
@@ -49,8 +74,7 @@ pub fn denied(ctx: &TcContext, skb: &Skb, flow: &Flow, denial: &Denial) {
     event.write(Event::new(
         flow,
         &EventContext {
-            // SAFETY: takes no argument and only reads the clock.
-            time: unsafe { bpf_ktime_get_boot_ns() },
+            time: now,
             revision: REVISION.load().to_ne_bytes(),
             ifindex: denial.ifindex,
             rule: denial.decision.rule,
@@ -58,7 +82,8 @@ pub fn denied(ctx: &TcContext, skb: &Skb, flow: &Flow, denial: &Denial) {
             verdict: denial.verdict,
             macs: denial.macs,
             vlan: vlan(skb, flow),
-            unlisted: 0,
+            // Only here, where nothing can fail any more: a lost event must not take the number with it.
+            unlisted: host.map_or(0, HostCounts::tell),
         },
     ));
     event.submit(0);

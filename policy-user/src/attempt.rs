@@ -188,7 +188,7 @@ fn verdict_label(number: u8) -> &'static str {
 }
 
 /// The wall-clock time of an instant on the boot clock, by the difference the two have now.
-fn wall_time(boot: u64, now: Instant) -> Timestamp {
+pub fn wall_time(boot: u64, now: Instant) -> Timestamp {
     let ago = SignedDuration::from_nanos(i64::try_from(now.boot.saturating_sub(boot)).unwrap_or(i64::MAX));
     now.wall.checked_sub(ago).unwrap_or(now.wall)
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use axum::extract::{self, ConnectInfo, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -20,9 +21,11 @@ use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::account::Account;
 use crate::agent::history::Kept;
 use crate::agent::{QuarantineRequest, Quarantined, ReloadRequest, Request, RunningPolicy};
 use crate::failure::Failure;
+use crate::metrics;
 use crate::status::Status;
 use peer::Peer;
 
@@ -53,6 +56,8 @@ pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
 pub async fn serve(listener: UnixListener, agent: mpsc::Sender<Request>) {
     let router = Router::new()
         .route("/v1/status", get(status))
+        .route("/metrics", get(metrics_text))
+        .route("/v1/hosts", get(hosts))
         .route("/v1/policy", get(policy))
         .route("/v1/history", get(history))
         .route("/v1/history/{revision}", get(revision))
@@ -72,6 +77,15 @@ type Agent = State<mpsc::Sender<Request>>;
 
 async fn status(State(agent): Agent) -> Result<Json<Status>, Failure> {
     ask(&agent, Request::Status).await.map(Json)
+}
+
+async fn hosts(State(agent): Agent) -> Result<Json<Vec<Account>>, Failure> {
+    ask(&agent, Request::Hosts).await.map(Json)
+}
+
+async fn metrics_text(State(agent): Agent) -> Result<impl IntoResponse, Failure> {
+    let status = ask(&agent, Request::Status).await?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&status)?))
 }
 
 async fn policy(State(agent): Agent) -> Result<Json<RunningPolicy>, Failure> {

@@ -1,5 +1,6 @@
 //! smtpfence in user space: the policy language, the agent, and the command line over both.
 
+pub mod account;
 pub mod agent;
 pub mod attempt;
 pub mod cli;
@@ -7,6 +8,7 @@ pub mod control;
 pub mod datapath;
 pub mod failure;
 pub mod identity;
+pub mod metrics;
 pub mod netlink;
 pub mod outputs;
 pub mod policy;

@@ -5,11 +5,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use policy_common::abi::{HOST_ENTRIES, HostCounts};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Quarantined;
+use crate::agent::hosts::Departed;
 use crate::agent::pending::{Pending, RolledBack, Trial};
-use crate::datapath::{self, Counters, Coverage, Pins, Position, State};
+use crate::datapath::{self, Counters, Coverage, HostCount, Pins, Position, State};
 use crate::failure::Failure;
 use crate::policy;
 use crate::policy::compile::Instant;
@@ -37,6 +39,7 @@ pub struct Status {
     pub lost_events: u64,
     /// How the block log is; none while no agent runs.
     pub store: Option<StoreStatus>,
+    pub hosts: HostsInfo,
     /// Clients in quarantine; none is told while no agent runs.
     pub quarantine: Vec<Quarantined>,
     /// Why the newest reload was refused; none after one that was not.
@@ -47,6 +50,51 @@ pub struct Status {
     pub pending: Option<Pending>,
     /// A policy that was not confirmed; until the next reload.
     pub rolled_back: Option<RolledBack>,
+}
+
+/// The exact accounts of hosts, summed up.
+#[derive(Debug, Serialize)]
+pub struct HostsInfo {
+    /// Addresses with an account of their own.
+    pub tracked: usize,
+    /// All accounts, also those of MACs and interfaces.
+    pub accounts: usize,
+    pub capacity: u32,
+    pub attempts: u64,
+    pub packets: u64,
+    /// Attempts without an event, because their host had used up its budget.
+    pub unlisted: u64,
+    /// Those of `unlisted` that no event has told of yet.
+    pub untold: u64,
+    /// What is in no account, because the map was full.
+    pub overflow_attempts: u64,
+    pub overflow_packets: u64,
+    /// What was in accounts that have been closed, because they were idle while the map got full.
+    pub departed: Departed,
+}
+
+impl HostsInfo {
+    fn new(hosts: &[HostCount], counters: &Counters, departed: Departed) -> Self {
+        let sum = |of: fn(&HostCounts) -> u64| hosts.iter().map(|host| of(&host.counts)).sum();
+        let (overflow_packets, overflow_attempts) = counters.overflow();
+        Self {
+            tracked: hosts.iter().filter(|host| host.is_single()).count(),
+            accounts: hosts.len(),
+            capacity: HOST_ENTRIES,
+            attempts: sum(|counts| counts.attempts),
+            packets: sum(|counts| counts.packets),
+            unlisted: counters.unlisted(),
+            untold: sum(|counts| counts.untold),
+            overflow_attempts,
+            overflow_packets,
+            departed,
+        }
+    }
+}
+
+/// The exact accounts of hosts, also while no agent runs.
+pub fn host_counts(bpffs: &Path) -> Result<Vec<HostCount>, Failure> {
+    Ok(State::open(&Pins::at(bpffs))?.hosts()?)
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -99,7 +147,15 @@ pub fn save_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
 
 impl Status {
     /// What an agent or a caller without one can tell from the kernel.
-    pub fn new(pins: &Pins, in_force: Option<InForce>, counters: &Counters) -> Self {
+    pub fn new(
+        pins: &Pins,
+        in_force: Option<InForce>,
+        state: &State,
+        departed: Departed,
+    ) -> Result<Self, Failure> {
+        // Hosts first: what comes between the two readings is in the counters only, never in the accounts only.
+        let hosts = state.hosts()?;
+        let counters = state.counters()?;
         let interfaces = in_force.as_ref().map(|in_force| in_force.interfaces.clone()).unwrap_or_default();
         let coverage = interfaces
             .into_iter()
@@ -107,26 +163,27 @@ impl Status {
             .collect();
         let file = in_force.as_ref().map(|in_force| in_force.file.as_path());
         let file_revision = file.and_then(policy::revision_at).map(|revision| revision.to_string());
-        Self {
+        Ok(Self {
             agent: None,
             in_force,
             coverage,
             counters: counters.by_reason(),
             lost_events: counters.lost_events(),
             store: None,
+            hosts: HostsInfo::new(&hosts, &counters, departed),
             quarantine: Vec::new(),
             reload_error: None,
             file_revision,
             pending: None,
             rolled_back: None,
-        }
+        })
     }
 
     /// The status while no agent answers.
     pub fn without_agent(bpffs: &Path, state_dir: &Path) -> Result<Self, Failure> {
         let pins = Pins::at(bpffs);
-        let counters = State::open(&pins)?.counters()?;
-        let mut status = Self::new(&pins, InForce::read(state_dir), &counters);
+        let state = State::open(&pins)?;
+        let mut status = Self::new(&pins, InForce::read(state_dir), &state, Departed::read(state_dir))?;
         status.tell_trial(Trial::read(state_dir).as_ref());
         Ok(status)
     }

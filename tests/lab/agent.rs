@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -58,7 +60,7 @@ impl<'lab> Agent<'lab> {
         let new = self.policy.with_extension("new");
         let mut file = fs::File::options();
         let mut file = file.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        std::io::Write::write_all(&mut file, text.as_bytes())?;
+        file.write_all(text.as_bytes())?;
         fs::rename(&new, &self.policy).with_context(|| format!("could not write {}", self.policy.display()))
     }
 
@@ -150,6 +152,19 @@ impl<'lab> Agent<'lab> {
         let mut command = self.lab.gateway().command(&self.binary.to_string_lossy());
         let output = command.args(words).arg("--control").arg(&self.control).output()?;
         Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    }
+
+    /// What the control socket answers to a GET.
+    pub fn get(&self, path: &str) -> Result<String> {
+        let mut socket = UnixStream::connect(&self.control)?;
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        // 1.0: the answer comes in one piece and ends with the connection.
+        write!(socket, "GET {path} HTTP/1.0\r\nhost: smtpfence\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        ensure!(head.split(' ').nth(1) == Some("200"), "{path}: {answer}");
+        Ok(body.to_owned())
     }
 
     /// Ends enforcement.

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use aya::programs::{SchedClassifier, TcAttachType};
 use lab::frame::{Frame, Tcp};
 use lab::{Agent, Host, Lab, built_binary, provider, require_root_or_skip};
+use policy_common::abi::ABI_VERSION;
 
 const PROVIDER: &str = "203.0.113.25";
 
@@ -117,6 +119,43 @@ fn restarts_and_reloads_under_traffic_leak_nothing_and_lose_no_mail() -> Result<
         passed == from_mail as usize,
         "of {from_client} SYNs of the client and {from_mail} of the mail server {passed} left the gateway"
     );
+    Ok(())
+}
+
+#[test]
+fn pins_of_another_version_enforce_until_this_one_does_and_not_after() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().build()?;
+    let mut agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    agent.kill9()?;
+    let root = lab.bpffs()?.join("smtpfence");
+    let ours = root.join(format!("v{ABI_VERSION}"));
+    std::fs::rename(&ours, root.join("v1"))?;
+    let outside = lab.internet().sniff("wan0")?;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Result<()> {
+        let flood = scope.spawn(|| -> Result<()> {
+            while !stop.load(Ordering::Relaxed) {
+                send_syns(&lab, lab.client(0), 50)?;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        });
+        let started = agent.run();
+        stop.store(true, Ordering::Relaxed);
+        flood.join().expect("the client's thread")?;
+        started
+    })?;
+    ensure!(arrived(&outside) == 0, "{} SYNs got out during the upgrade", arrived(&outside));
+    ensure!(ours.exists() && !root.join("v1").exists(), "the old version's pins are still there");
+    let programs = || lab.gateway().run(|| SchedClassifier::query_tcx("lan0", TcAttachType::Ingress));
+    let begun = Instant::now();
+    // The kernel frees a link some milliseconds after its pin is gone.
+    while programs()??.1.len() != 1 {
+        ensure!(begun.elapsed() < Duration::from_secs(2), "lan0 does not carry exactly one program");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    ensure!(agent.status()?["coverage"][0]["position"] == "first");
     Ok(())
 }
 

@@ -12,10 +12,12 @@ use policy_common::Addr;
 
 use super::Config;
 use super::history::History;
+use super::hosts::Departed;
 use super::interfaces::{Absent, attachable, bound_interfaces, index_of, present};
 use super::pending::Trial;
 use super::quarantine::{Quarantine, QuarantineRequest, Quarantined};
 use super::start::First;
+use crate::account::Account;
 use crate::attempt::Lexicon;
 use crate::datapath::{self, Coverage, EventStream, Generation, Inside, KernelLog, Pins, Position, State};
 use crate::failure::Failure;
@@ -41,6 +43,7 @@ pub struct Enforcement {
     in_force: InForce,
     lexicon: Arc<RwLock<Lexicon>>,
     quarantine: Quarantine,
+    departed: Departed,
     history: History,
     /// The trial that runs, or that has failed and whose policy the file may still hold.
     trial: Option<Trial>,
@@ -83,6 +86,8 @@ impl Enforcement {
         teach(&lexicon, &policy, &tables, &all);
         forward_kernel_log(&mut generation, config.kernel_log)?;
         let coverage = datapath::attach(&pins, &mut generation, &inside, &outside)?;
+        // Only now, where this version enforces: in between both do, and at no time none.
+        pins.retire_other_versions()?;
         let in_force = describe(&policy, coverage);
         let bound = bound_interfaces(&policy.policy, &all);
         let enforcement = Self {
@@ -98,6 +103,7 @@ impl Enforcement {
             in_force,
             lexicon,
             quarantine,
+            departed: Departed::read(&config.state_dir),
             history: History::at(&config.state_dir),
             trial,
             reload_error: None,
@@ -181,6 +187,20 @@ impl Enforcement {
         Ok(())
     }
 
+    /// The exact accounts of hosts, worded.
+    pub fn hosts(&self) -> Result<Vec<Account>, Failure> {
+        let now = now();
+        Ok(self.state.hosts()?.iter().map(|host| Account::new(host, now)).collect())
+    }
+
+    /// Closes accounts of hosts that were idle for long, where the kernel's map gets full.
+    pub fn reap_hosts(&mut self) {
+        match self.state.reap_hosts(datapath::boot_time()) {
+            Ok(closed) => self.departed.add(&closed, &self.config.state_dir),
+            Err(error) => log::error!("idle hosts stay in the kernel's map: {error}"),
+        }
+    }
+
     /// Puts a client into quarantine.
     pub fn quarantine(&mut self, request: QuarantineRequest) -> Result<Quarantined, Failure> {
         self.quarantine.add(request, &self.policy.policy, &mut self.state, now())
@@ -192,7 +212,8 @@ impl Enforcement {
     }
 
     pub fn status(&mut self, agent: &AgentInfo) -> Result<Status, Failure> {
-        let mut status = Status::new(&self.pins, Some(self.in_force.clone()), &self.state.counters()?);
+        let departed = self.departed.clone();
+        let mut status = Status::new(&self.pins, Some(self.in_force.clone()), &self.state, departed)?;
         status.agent = Some(agent.clone());
         status.quarantine = self.quarantine.list(Timestamp::now());
         status.reload_error = self.reload_error.clone();

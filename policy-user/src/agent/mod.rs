@@ -2,6 +2,7 @@
 
 mod enforcement;
 pub mod history;
+pub mod hosts;
 mod inbox;
 mod interfaces;
 mod log_writer;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use crate::account::Account;
 use crate::attempt::Lexicon;
 use crate::control;
 use crate::datapath::{self, KernelLog};
@@ -48,6 +50,8 @@ pub struct Config {
 /// What others ask of the running agent.
 pub enum Request {
     Status(Answer<Status>),
+    /// The exact accounts of hosts.
+    Hosts(Answer<Vec<Account>>),
     Policy(Answer<RunningPolicy>),
     /// The revisions that are kept, the newest first.
     History(Answer<Vec<Kept>>),
@@ -99,6 +103,8 @@ pub async fn run(
 
     let mut look = tokio::time::interval(WATCH);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reap = tokio::time::interval(hosts::REAP);
+    reap.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
@@ -117,6 +123,7 @@ pub async fn run(
                 request => answer(request, &mut enforcement, &info, &writer).await,
             },
             _ = look.tick() => enforcement.watch_hooks().await,
+            _ = reap.tick() => enforcement.reap_hosts(),
             Some(()) = changes.next() => {
                 tokio::time::sleep(SETTLE).await;
                 changes.skip_pending();
@@ -159,6 +166,7 @@ async fn answer(request: Request, enforcement: &mut Enforcement, info: &AgentInf
             let status = enforcement.status(info);
             drop(answer.send(status.map(|status| Status { store: Some(writer.store_status()), ..status })));
         }
+        Request::Hosts(answer) => drop(answer.send(enforcement.hosts())),
         Request::Policy(answer) => drop(answer.send(Ok(enforcement.running_policy()))),
         Request::History(answer) => {
             let in_force = enforcement.in_force().revision.as_str();

@@ -151,7 +151,29 @@ fn print_counters(out: &mut impl Write, status: &Value) -> io::Result<()> {
         writeln!(out, "nothing counted yet")?;
     }
     writeln!(out, "lost events: {}", status["lost_events"])?;
+    print_hosts(out, &status["hosts"])?;
     print_store(out, &status["store"])
+}
+
+fn print_hosts(out: &mut impl Write, hosts: &Value) -> io::Result<()> {
+    writeln!(
+        out,
+        "hosts: {} tracked; {} of {} accounts used",
+        hosts["tracked"], hosts["accounts"], hosts["capacity"]
+    )?;
+    writeln!(
+        out,
+        "unlisted attempts: {} (counted; without a row of their own in the log)",
+        hosts["unlisted"]
+    )?;
+    if hosts["overflow_packets"] == 0 {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "in no host's account, because the map was full: {} attempts, {} packets",
+        hosts["overflow_attempts"], hosts["overflow_packets"]
+    )
 }
 
 fn print_store(out: &mut impl Write, store: &Value) -> io::Result<()> {

@@ -6,6 +6,7 @@
 mod error;
 mod events;
 mod generation;
+mod hosts;
 mod links;
 mod machine;
 mod pins;
@@ -14,6 +15,7 @@ mod state;
 pub use error::DatapathError;
 pub use events::{EventStream, forward_kernel_log};
 pub use generation::{Generation, KernelLog, TestPacket, TestResult};
+pub use hosts::HostCount;
 pub use links::{Coverage, Hook, Inside, Position, attach, detach, position};
 pub use machine::{MINIMUM_KERNEL, boot_time, check_machine};
 pub use pins::Pins;

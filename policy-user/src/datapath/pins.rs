@@ -59,6 +59,24 @@ impl Pins {
         self.version.join("links")
     }
 
+    /// Removes what another version of the program has left here; its links enforce until then.
+    pub fn retire_other_versions(&self) -> Result<(), DatapathError> {
+        let failed = |doing, path: &Path, source| DatapathError::Io { doing, path: path.to_owned(), source };
+        let entries = fs::read_dir(&self.root).map_err(|source| failed("list", &self.root, source))?;
+        for entry in entries {
+            let path = entry.map_err(|source| failed("list", &self.root, source))?.path();
+            if path == self.version {
+                continue;
+            }
+            log::warn!(
+                "{} is of another version of smtpfence: removed, its numbers end here",
+                path.display()
+            );
+            fs::remove_dir_all(&path).map_err(|source| failed("remove", &path, source))?;
+        }
+        Ok(())
+    }
+
     /// Removes everything below and with the root, links first, so that enforcement ends at one point.
     pub fn remove(&self) -> Result<(), DatapathError> {
         // The bpffs has no rename across versions: other ABI versions' pins go as well, they are of the same program.

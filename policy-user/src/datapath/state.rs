@@ -9,10 +9,12 @@ use policy_common::{Addr, Reason};
 use serde::Serialize;
 
 use super::error::DatapathError;
+use super::hosts::{HostCount, Hosts};
 use super::pins::Pins;
 
 /// Names of the maps that outlive a generation; everything else belongs to one.
-pub(super) const STATE_MAPS: [&str; 5] = ["ATTEMPTS", "COUNTERS", "EVENTS", "GATEWAY_ADDRS", "QUARANTINE"];
+pub(super) const STATE_MAPS: [&str; 7] =
+    ["ATTEMPTS", "COUNTERS", "EVENTS", "GATEWAY_ADDRS", "HOSTS", "HOST_SHARES", "QUARANTINE"];
 
 /// Drops pins whose map is of another shape than the programs expect, and says so.
 ///
@@ -78,6 +80,7 @@ pub struct State {
     counters: PerCpuArray<MapData, u64>,
     gateway_addresses: HashMap<MapData, Addr, u8>,
     quarantine: HashMap<MapData, Addr, u64>,
+    hosts: Hosts,
 }
 
 impl State {
@@ -87,12 +90,23 @@ impl State {
             counters: open(pins, "COUNTERS", |map| PerCpuArray::try_from(Map::PerCpuArray(map)))?,
             gateway_addresses: open(pins, "GATEWAY_ADDRS", hash)?,
             quarantine: open(pins, "QUARANTINE", hash)?,
+            hosts: Hosts::open(pins)?,
         })
     }
 
     /// Sums every counter over the processors.
     pub fn counters(&self) -> Result<Counters, DatapathError> {
         sum(&self.counters)
+    }
+
+    /// The exact accounts of hosts.
+    pub fn hosts(&self) -> Result<Vec<HostCount>, DatapathError> {
+        self.hosts.read()
+    }
+
+    /// Removes accounts that have been idle for long, where the map gets full; see [`Hosts::reap`].
+    pub fn reap_hosts(&mut self, now: u64) -> Result<Vec<HostCount>, DatapathError> {
+        self.hosts.reap(now)
     }
 
     /// Makes the kernel's list of the gateway's own addresses this one.
@@ -124,7 +138,7 @@ fn reconcile<V: Pod + PartialEq>(
     Ok(())
 }
 
-fn hash<V: Pod>(map: MapData) -> Result<HashMap<MapData, Addr, V>, MapError> {
+pub(super) fn hash<K: Pod, V: Pod>(map: MapData) -> Result<HashMap<MapData, K, V>, MapError> {
     HashMap::try_from(Map::HashMap(map))
 }
 
@@ -212,6 +226,16 @@ impl Counters {
     /// Attempts without an event, because the ring buffer was full.
     pub fn lost_events(&self) -> u64 {
         self.slot(counter::LOST_EVENTS)
+    }
+
+    /// Attempts without an event, because their host had used up its budget.
+    pub fn unlisted(&self) -> u64 {
+        self.slot(counter::UNLISTED)
+    }
+
+    /// Packets and attempts that are in no host's account, because the map of hosts was full.
+    pub fn overflow(&self) -> (u64, u64) {
+        (self.slot(counter::OVERFLOW_PACKETS), self.slot(counter::OVERFLOW_ATTEMPTS))
     }
 
     fn slot(&self, slot: u32) -> u64 {
