@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use crate::datapath::{Hook, Position};
 use crate::failure::Failure;
 use crate::status::{CoverageStatus, Status};
+use crate::store::StoreStatus;
 
 /// What `GET /metrics` calls its answer.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,6 +32,7 @@ pub fn text(status: &Status) -> Result<String, Failure> {
     let mut registry = Registry::with_prefix("smtpfence");
     count_reasons(&mut registry, status);
     count_hosts(&mut registry, status);
+    tell_store(&mut registry, status.store.as_ref());
     tell_coverage(&mut registry, &status.coverage);
     tell_policy(&mut registry, status);
     let mut text = String::new();
@@ -79,6 +81,15 @@ fn count_hosts(registry: &mut Registry, status: &Status) {
     gauge(registry, "host_accounts", "Accounts in use", hosts.accounts);
     gauge(registry, "host_accounts_capacity", "Accounts that there can be", hosts.capacity);
     gauge(registry, "quarantined_hosts", "Clients in quarantine", status.quarantine.len());
+}
+
+fn tell_store(registry: &mut Registry, store: Option<&StoreStatus>) {
+    let Some(store) = store else { return };
+    counter(registry, "block_log_rows", "Attempts written to the block log", store.rows);
+    counter(registry, "block_log_missed", "Attempts that the block log could not keep", store.missed);
+    gauge(registry, "block_log_waiting", "Attempts that are not on disk yet", store.waiting);
+    let failing = u8::from(store.error.is_some());
+    gauge(registry, "block_log_failing", "1 while the block log can't be written", failing);
 }
 
 /// Every combination, so that an alert on one that is not there yet can be written.

@@ -136,13 +136,13 @@ impl LogWriter {
         self.store.status()
     }
 
-    /// Waits until everything queued so far is written.
-    pub async fn flush(&self) {
+    /// Waits until everything queued so far is written, and closes the store.
+    pub async fn close(&self) {
         let (done, wait) = oneshot::channel();
         if self.queue.send(Work::Flush(done)).await.is_ok() {
             let _ = wait.await;
         }
-        self.store.flush().await;
+        self.store.close().await;
     }
 }
 

@@ -40,7 +40,7 @@ pub fn start(mut events: EventStream, lexicon: Arc<RwLock<Lexicon>>, writer: Log
         }
         events.drain(&mut batch);
         write(&mut batch, &lexicon, &writer).await;
-        writer.flush().await;
+        writer.close().await;
     });
     Pump { stop, task }
 }

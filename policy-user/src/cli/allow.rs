@@ -31,7 +31,7 @@ pub struct Args {
     /// Take client and destination from a blocked attempt: its `id` in the log, or FILE:LINE.
     #[arg(long, value_name = "ID", conflicts_with_all = ADDING)]
     from_log: Option<String>,
-    /// Log to look for the attempt in; `log.file` of the policy unless told.
+    /// Log to look for the attempt in; unless told, the store, then `log.file` of the policy.
     #[arg(long, value_name = "FILE", requires = "from_log")]
     log: Option<PathBuf>,
     /// How long it lasts, such as 8h or 14d.
@@ -101,8 +101,12 @@ fn exception(
 ) -> Result<NewException, Failure> {
     let (mut from, mut to) = (args.from.clone(), args.to.clone());
     if let Some(wanted) = &args.from_log {
-        let log = args.log.as_deref().or(policy.log_file.as_deref());
-        let attempt = from_log::find(wanted, log)?;
+        let logs = from_log::Logs {
+            told: args.log.as_deref(),
+            state_dir: &args.change.places.state_dir,
+            policy: policy.log_file.as_deref(),
+        };
+        let attempt = from_log::find(wanted, &logs)?;
         let (client, destination) = attempt.ends()?;
         // Given beside it they count: a provider has more than one address.
         from = if from.is_empty() { vec![client] } else { from };

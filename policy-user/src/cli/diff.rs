@@ -1,5 +1,7 @@
 //! `smtpfence diff`: what changes from one policy to another in meaning, and for attempts that a log has.
 
+mod stored;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
@@ -30,6 +32,12 @@ pub struct Args {
     /// Also list the blocked attempts of this log, as written to `log.file`, that would get another verdict
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// Also list those that the block log has since then: so long ago (`7d`), a date, or a time
+    #[arg(long, value_name = "WHEN", value_parser = super::when::ago_or_at, conflicts_with = "log")]
+    since: Option<Timestamp>,
+    /// Directory of what must outlive a restart
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/smtpfence")]
+    state_dir: PathBuf,
     /// Exit with 1 if the policies differ, as git does
     #[arg(long)]
     exit_code: bool,
@@ -70,7 +78,11 @@ fn compare(args: &Args) -> Result<bool, Failure> {
     let before = Paper::new(&old.policy, old.revision)?;
     let after = Paper::new(&new.policy, new.revision)?;
     let changes = diff::differences(&before, &after, at);
-    let replay = args.log.as_deref().map(|log| replay(log, &after, at)).transpose()?;
+    let replay = match (&args.log, args.since) {
+        (Some(log), _) => Some(replay(log, &after, at)?),
+        (None, Some(since)) => Some(stored::replay(&args.state_dir, since, &after, at)?),
+        (None, None) => None,
+    };
     let differ = !changes.is_empty();
     let comparison = Comparison { old: &old, new: &new, changes, replay };
     let out = &mut io::stdout().lock();

@@ -28,6 +28,7 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
     pub would_block: bool,
+    /// The beginning of the ID, in hexadecimal digits.
     pub id: Option<String>,
     /// Only rows with a higher number.
     pub after: Option<i64>,
@@ -198,9 +199,19 @@ fn conditions(file: &Connection, filter: &Filter) -> rusqlite::Result<Option<(St
     compare("a.time >= ?", filter.since.map(Timestamp::as_microsecond));
     compare("a.time <= ?", filter.until.map(Timestamp::as_microsecond));
     compare("a.seq > ?", filter.after);
-    let id = filter.id.as_ref().map(|id| i64::from_str_radix(id, 16).unwrap_or(-1));
-    compare("a.id = ?", id);
+    let ids = filter.id.as_ref().map(|beginning| ids(beginning));
+    compare("a.id >= ?", ids.map(|(first, _)| first));
+    compare("a.id <= ?", ids.map(|(_, last)| last));
     Ok(Some((sql.join(" AND "), values)))
+}
+
+/// The first and the last of the IDs of 12 digits that begin so; an empty range where it is no beginning of any.
+fn ids(beginning: &str) -> (i64, i64) {
+    let bits = 48 - 4 * beginning.len().min(12) as u32;
+    match i64::from_str_radix(beginning, 16) {
+        Ok(number) if (0..1 << 48).contains(&number) => (number << bits, (number + 1 << bits) - 1),
+        _ => (0, -1),
+    }
 }
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {

@@ -63,6 +63,7 @@ pub struct Store {
 enum Work {
     Append(Vec<Attempt>),
     Flush(oneshot::Sender<()>),
+    Close(oneshot::Sender<()>),
 }
 
 impl Store {
@@ -108,6 +109,14 @@ impl Store {
         }
     }
 
+    /// Waits until everything is on disk and the file is sealed; what comes later opens it again.
+    pub async fn close(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.queue.send(Work::Close(done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+
     pub fn status(&self) -> StoreStatus {
         self.status.lock().map(|status| status.clone()).unwrap_or_default()
     }
@@ -147,6 +156,10 @@ impl Writer {
             }
         }
         self.commit(true);
+        self.seal();
+    }
+
+    fn seal(&mut self) {
         if let Some(open) = self.open.take()
             && let Err(error) = open.seal()
         {
@@ -164,6 +177,11 @@ impl Writer {
                 self.tell(|status| status.missed += missed as u64);
             }
             Work::Flush(done) => flushed.push(done),
+            Work::Close(done) => {
+                self.commit(true);
+                self.seal();
+                flushed.push(done);
+            }
         }
         let waiting = self.backlog.len() as u64;
         self.tell(|status| status.waiting = waiting);

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::failure::Failure;
+use crate::store::{Filter, Reader, Row};
 
 /// What of an attempt an exception is made from; see `docs/events.md`.
 #[derive(Debug, Deserialize)]
@@ -46,20 +47,56 @@ impl Attempt {
     }
 }
 
-/// The attempt `wanted`: FILE:LINE, or an ID in `log`; `-` reads standard input.
-pub fn find(wanted: &str, log: Option<&Path>) -> Result<Attempt, Failure> {
+/// Where an attempt may be found.
+pub struct Logs<'a> {
+    /// The file that was named; `-` is standard input.
+    pub told: Option<&'a Path>,
+    pub state_dir: &'a Path,
+    /// `log.file` of the policy.
+    pub policy: Option<&'a Path>,
+}
+
+/// The attempt `wanted`: FILE:LINE, or an ID in one of `logs`.
+pub fn find(wanted: &str, logs: &Logs<'_>) -> Result<Attempt, Failure> {
     if let Some((file, line)) = wanted.rsplit_once(':')
         && let Ok(line) = line.parse::<usize>()
     {
         return at_line(Path::new(file), line);
     }
-    let log = log.ok_or_else(|| {
-        Failure::Rejected(format!(
-            "the policy has no log.file to look for {wanted:?} in: add --log FILE, or `--log -` behind \
-             `journalctl -u smtpfence -o cat |`"
-        ))
-    })?;
-    with_id(wanted, log)
+    if let Some(log) = logs.told {
+        return with_id(wanted, log);
+    }
+    match (stored(wanted, logs.state_dir)?, logs.policy) {
+        (Some(attempt), _) => Ok(attempt),
+        (None, Some(log)) => with_id(wanted, log),
+        (None, None) => Err(Failure::Rejected(format!(
+            "no attempt with the ID {wanted:?} is stored in {}, and the policy has no log.file: `smtpfence log` shows the \
+             IDs; or add --log FILE, or `--log -` behind `journalctl -u smtpfence -o cat |`",
+            logs.state_dir.display()
+        ))),
+    }
+}
+
+/// The stored attempt whose ID begins so; none where nothing is stored.
+fn stored(id: &str, state_dir: &Path) -> Result<Option<Attempt>, Failure> {
+    let usable = id.len() >= 4 && id.len() <= 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !usable {
+        return Ok(None);
+    }
+    let filter = Filter { id: Some(id.to_owned()), ..Filter::default() };
+    let mut found = Reader::open(state_dir).log(&filter, 2)?;
+    found.dedup_by(|a, b| a.attempt.id == b.attempt.id);
+    if found.len() > 1 {
+        return Err(Failure::Rejected(format!("more than one ID begins with {id}: write more of it")));
+    }
+    Ok(found.pop().map(|Row { attempt, .. }| Attempt {
+        id: attempt.id,
+        event: attempt.event.to_owned(),
+        client: attempt.client.map(|ip| ip.to_string()),
+        destination: attempt.destination.map(|ip| ip.to_string()),
+        reason: attempt.reason.to_owned(),
+        rule: attempt.rule,
+    }))
 }
 
 fn at_line(path: &Path, number: usize) -> Result<Attempt, Failure> {
