@@ -103,6 +103,15 @@ fn fragments_add_to_the_policy_and_entries_know_their_file() {
 }
 
 #[test]
+fn the_fragment_in_the_readme_is_one() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/README.md")).unwrap();
+    let (_, fragment) = readme.split_once("```yaml\n# policy.d/20-site-b.yaml\n").unwrap();
+    let files = Files::new(&[("20-site-b.yaml", fragment.split("```").next().unwrap())]);
+    let (loaded, warnings) = files.load().unwrap();
+    assert_eq!((names(&loaded.policy), warnings), (vec!["mx1", "mx2"], vec![]));
+}
+
+#[test]
 fn the_revision_covers_every_file_and_its_name() {
     let files = Files::usual();
     let mut revisions = vec![files.policy().revision];
