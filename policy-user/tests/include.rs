@@ -205,6 +205,9 @@ fn the_directory_and_its_files_are_judged_like_the_policy() {
     assert_eq!(names(&files.policy().policy), ["mx1"]);
     let mode =
         |name: &str, mode| fs::set_permissions(files.at(name), fs::Permissions::from_mode(mode)).unwrap();
+    files.write("policy.d/10 a\u{1b}.yaml", "");
+    assert!(files.refusal().contains("holds a file named `10 a\\u{1b}.yaml`"), "{}", files.refusal());
+    fs::remove_file(files.at("policy.d/10 a\u{1b}.yaml")).unwrap();
     mode("policy.d", 0o777);
     assert!(files.refusal().contains("error[include-writable-by-others]"), "{}", files.refusal());
     assert!(files.refusal().contains("policy.yaml:6:10"), "{}", files.refusal());
