@@ -103,6 +103,15 @@ fn fragments_add_to_the_policy_and_entries_know_their_file() {
 }
 
 #[test]
+fn the_fragment_in_the_readme_is_one() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/README.md")).unwrap();
+    let (_, fragment) = readme.split_once("```yaml\n# policy.d/20-site-b.yaml\n").unwrap();
+    let files = Files::new(&[("20-site-b.yaml", fragment.split("```").next().unwrap())]);
+    let (loaded, warnings) = files.load().unwrap();
+    assert_eq!((names(&loaded.policy), warnings), (vec!["mx1", "mx2"], vec![]));
+}
+
+#[test]
 fn the_revision_covers_every_file_and_its_name() {
     let files = Files::usual();
     let mut revisions = vec![files.policy().revision];
@@ -196,6 +205,9 @@ fn the_directory_and_its_files_are_judged_like_the_policy() {
     assert_eq!(names(&files.policy().policy), ["mx1"]);
     let mode =
         |name: &str, mode| fs::set_permissions(files.at(name), fs::Permissions::from_mode(mode)).unwrap();
+    files.write("policy.d/10 a\u{1b}.yaml", "");
+    assert!(files.refusal().contains("holds a file named `10 a\\u{1b}.yaml`"), "{}", files.refusal());
+    fs::remove_file(files.at("policy.d/10 a\u{1b}.yaml")).unwrap();
     mode("policy.d", 0o777);
     assert!(files.refusal().contains("error[include-writable-by-others]"), "{}", files.refusal());
     assert!(files.refusal().contains("policy.yaml:6:10"), "{}", files.refusal());

@@ -217,7 +217,9 @@ fn the_examples_of_the_readme_are_valid() {
     let head = "version: 1\nname: readme\nmode: audit\ninterfaces: { inside: [\"vlan*\"], outside: [wan0] }\n\
                 networks: { clients: [10.25.0.0/16, \"fd25::/64\"] }\n";
     let mut examples = 0;
-    for block in readme.split("```yaml\n").skip(1) {
+    // One that names a file is a fragment; `tests/include.rs` tries it.
+    let blocks = readme.split("```yaml\n").skip(1).filter(|block| !block.starts_with("# policy.d/"));
+    for block in blocks {
         let text = format!("{head}{}end: true\n", block.split("```").next().unwrap());
         let (_, warnings) = parse(&text).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]));
         assert!(warnings.is_empty(), "{}", warnings[0]);

@@ -122,6 +122,7 @@ impl Dice {
             until: now + SignedDuration::from_hours(self.of(&[-2, -1, 1, 2])),
             reason: "random".to_owned(),
             owner: None,
+            file: None,
             line: 1,
         }
     }
@@ -150,6 +151,7 @@ impl Dice {
                 name: "group".to_owned(),
                 clients: vec![dice.source_net()],
                 treatment: dice.treatment(),
+                file: None,
                 line: 1,
             }),
             gateway_mail: self.one_in(2),

@@ -1,9 +1,10 @@
 //! Gathers the files of a policy: the policy file, and the fragments in the directory that its `include` names.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
-use super::diagnostics::{Diagnostic, Place, Severity};
+use super::diagnostics::{Diagnostic, Place, Severity, quoted};
 use super::load::LoadError;
 use super::places::{self, Places, Span};
 use super::source::{self, SourceError, Strictness};
@@ -62,6 +63,17 @@ struct Trouble {
 }
 
 impl Trouble {
+    fn warning(self, dir: &str) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Warning,
+            code: self.code,
+            message: format!("the directory {dir} {}", self.message),
+            help: format!("{}; `run` refuses such a directory", self.help),
+            place: None,
+            related: None,
+        }
+    }
+
     fn diagnostic(self, dir: &str, places: &Places<'_>, at: Span) -> Diagnostic {
         places.error(self.code, at, format!("the directory {dir} {}", self.message), self.help)
     }
@@ -75,11 +87,10 @@ fn list(
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<Vec<String>, Trouble> {
     let path = policy.with_file_name(dir);
-    let shown = path.display();
-    let unreadable = |error: std::io::Error| Trouble {
+    let unreadable = |error: io::Error| Trouble {
         code: "include-unreadable",
         message: format!("can't be read: {error}"),
-        help: format!("see `ls -ld {shown}`; an empty directory will do"),
+        help: format!("see `ls -ld {}`; an empty directory will do", path.display()),
     };
     let metadata = fs::metadata(&path).map_err(unreadable)?;
     if !metadata.is_dir() {
@@ -87,34 +98,22 @@ fn list(
         let help = "name a directory of fragments, such as `include: policy.d`".to_owned();
         return Err(Trouble { code: "include-not-directory", message, help });
     }
-    // Whoever can write to it can add a mail server.
-    if let Some(error) = source::changeable_by_others(&metadata) {
-        let sentence = error.to_string();
-        let (message, help) = sentence.split_once("; ").unwrap_or((&sentence, ""));
-        let message = format!("is not safe: {message}");
-        let trouble = Trouble { code: "include-writable-by-others", message, help: help.to_owned() };
-        match strictness {
-            Strictness::Strict => return Err(trouble),
-            Strictness::Advisory => warnings.push(Diagnostic {
-                severity: Severity::Warning,
-                code: trouble.code,
-                message: format!("the directory {dir} {}", trouble.message),
-                help: format!("{}; `run` refuses such a directory", trouble.help),
-                place: None,
-                related: None,
-            }),
-        }
+    match (unsafe_directory(&metadata), strictness) {
+        (None, _) => {}
+        (Some(trouble), Strictness::Strict) => return Err(trouble),
+        (Some(trouble), Strictness::Advisory) => warnings.push(trouble.warning(dir)),
     }
     let mut names = Vec::new();
     for entry in fs::read_dir(&path).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
         // As the shell's `*.yaml` does: editors keep their own copies under hidden names.
-        if name.as_encoded_bytes().starts_with(b".") || !name.as_encoded_bytes().ends_with(b".yaml") {
+        let bytes = name.as_encoded_bytes();
+        if bytes.starts_with(b".") || !bytes.ends_with(b".yaml") {
             continue;
         }
         let name = name.to_string_lossy().into_owned();
         if !validate::is_directory_name(&name) {
-            let message = format!("holds a file named {:?}", name.escape_debug().to_string());
+            let message = format!("holds a file named {}", quoted(&name));
             let help = "use letters, digits, `-`, `_` and `.` in the names of fragments".to_owned();
             return Err(Trouble { code: "include-bad-name", message, help });
         }
@@ -122,6 +121,14 @@ fn list(
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// Whoever can write to a directory can add a mail server.
+fn unsafe_directory(metadata: &fs::Metadata) -> Option<Trouble> {
+    let sentence = source::changeable_by_others(metadata)?.to_string();
+    let (message, help) = sentence.split_once("; ").unwrap_or((&sentence, ""));
+    let message = format!("is not safe: {message}");
+    Some(Trouble { code: "include-writable-by-others", message, help: help.to_owned() })
 }
 
 fn at_start_of(part: &bundle::Part<'_>, warning: Diagnostic) -> Diagnostic {
