@@ -138,7 +138,7 @@ fn print(
 /// Columns of the chart; a longer time is cut into so many parts.
 const COLUMNS: i64 = 72;
 
-fn print_hours(out: &mut impl Write, hours: &[HourCount], since: Timestamp) -> io::Result<()> {
+pub fn print_hours(out: &mut impl Write, hours: &[HourCount], since: Timestamp) -> io::Result<()> {
     const HOUR: i64 = 3600;
     let (first, last) = (since.as_second().div_euclid(HOUR), Timestamp::now().as_second().div_euclid(HOUR));
     let width = ((last - first) / COLUMNS + 1).max(1);

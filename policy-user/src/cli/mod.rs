@@ -15,6 +15,7 @@ mod log;
 mod migrate;
 mod quarantine;
 mod reload;
+mod report;
 mod restore;
 mod run;
 mod schema;
@@ -77,6 +78,8 @@ enum Verb {
     Host(host::Args),
     /// List what was tried to be reached, the most tried first; works without an agent too.
     Destinations(hosts::Args),
+    /// Sum up a time for others: text, JSON, or one HTML page with charts; works without an agent too.
+    Report(report::Args),
     /// Make the running agent read its policy file again; on any error the policy before stays.
     Reload(reload::Args),
     /// Keep a policy that `reload --confirm` has put in force on trial.
@@ -144,6 +147,7 @@ pub fn main() -> ExitCode {
         Verb::Hosts(args) => finish(hosts::hosts(&args)),
         Verb::Host(args) => finish(host::run(&args)),
         Verb::Destinations(args) => finish(hosts::destinations(&args)),
+        Verb::Report(args) => finish(report::run(&args)),
         Verb::Reload(args) => finish(reload::run(&args)),
         Verb::Confirm(args) => finish(confirm::run(&args)),
         Verb::History(args) => finish(history::run(&args)),

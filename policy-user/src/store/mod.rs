@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use reader::{Filter, Reader, Row};
-pub use summary::{DestinationTotal, HostStory, HostTotal, HourCount, Totals};
+pub use summary::{DestinationTotal, HostStory, HostTotal, HourCount, ReasonTotal, Totals};
 pub use writer::{Store, StoreStatus};
 
 /// The store could not do it.

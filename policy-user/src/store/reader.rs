@@ -209,7 +209,7 @@ fn conditions(file: &Connection, filter: &Filter) -> rusqlite::Result<Option<(St
 fn ids(beginning: &str) -> (i64, i64) {
     let bits = 48 - 4 * beginning.len().min(12) as u32;
     match i64::from_str_radix(beginning, 16) {
-        Ok(number) if (0..1 << 48).contains(&number) => (number << bits, (number + 1 << bits) - 1),
+        Ok(number) if (0..1 << 48).contains(&number) => (number << bits, ((number + 1) << bits) - 1),
         _ => (0, -1),
     }
 }

@@ -54,6 +54,13 @@ pub struct HourCount {
     pub attempts: u64,
 }
 
+/// Attempts with one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReasonTotal {
+    pub reason: String,
+    pub attempts: u64,
+}
+
 /// All about one client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostStory {
@@ -128,6 +135,55 @@ impl Reader {
             destinations: destination_totals(destinations),
         };
         Ok((!story.seen_as.is_empty()).then_some(story))
+    }
+
+    /// Attempts by hour, the earliest first; hours without any are left out.
+    pub fn hours(&self, since: Timestamp) -> Result<Vec<HourCount>, Failure> {
+        const SQL: &str =
+            "SELECT a.time / 3600000000, sum(1 + a.unlisted) FROM attempts a WHERE a.time >= ?1 GROUP BY 1";
+        let mut hours: BTreeMap<i64, u64> = BTreeMap::new();
+        self.count(since, SQL, |row| {
+            *hours.entry(row.get(0)?).or_default() += row.get::<_, i64>(1)?.unsigned_abs();
+            Ok(())
+        })?;
+        Ok(hours
+            .into_iter()
+            .map(|(hour, attempts)| HourCount { hour: time(hour * 3_600_000_000), attempts })
+            .collect())
+    }
+
+    /// Attempts by reason, the most frequent first.
+    pub fn reasons(&self, since: Timestamp) -> Result<Vec<ReasonTotal>, Failure> {
+        const SQL: &str = "SELECT c.reason, sum(1 + a.unlisted) FROM attempts a JOIN contexts c ON c.id = a.context \
+                           WHERE a.time >= ?1 GROUP BY 1";
+        let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+        self.count(since, SQL, |row| {
+            *reasons.entry(row.get(0)?).or_default() += row.get::<_, i64>(1)?.unsigned_abs();
+            Ok(())
+        })?;
+        let mut list: Vec<ReasonTotal> =
+            reasons.into_iter().map(|(reason, attempts)| ReasonTotal { reason, attempts }).collect();
+        list.sort_by_key(|total| std::cmp::Reverse(total.attempts));
+        Ok(list)
+    }
+
+    fn count(
+        &self,
+        since: Timestamp,
+        sql: &str,
+        mut each: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), Failure> {
+        for file in self.files()? {
+            read(&file, |connection| {
+                let mut statement = connection.prepare(sql)?;
+                let mut rows = statement.query([since.as_microsecond()])?;
+                while let Some(row) = rows.next()? {
+                    each(row)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Sums of whole files from what they have summed, and of the file that `since` cuts from its rows.
