@@ -260,6 +260,15 @@ fn an_include_that_leads_elsewhere_or_was_not_followed_is_refused() {
     // What only stands between files must not be forged in one.
     let files = Files::usual();
     let kept = files.policy().text;
+    assert_eq!(codes(&kept), [] as [&str; 0]);
+    for (was, forged) in [
+        ("include: policy.d\n", ""),
+        ("include: policy.d\n", "include: other.d\n"),
+        ("policy.d/10-site.yaml", "policy.d/../10-site.yaml"),
+        ("policy.d/10-site.yaml", "/etc/cron.d/site.yaml"),
+    ] {
+        assert_eq!(codes(&kept.replace(was, forged)), ["include-mismatch"], "{forged}");
+    }
     files.write("policy.yaml", &kept);
     assert!(files.refusal().contains("error[file-bundle]"), "{}", files.refusal());
     // `check` and `diff` read what the history keeps; it is never put in force as one file.

@@ -8,6 +8,7 @@ use policy_user::agent::hosts::Departed;
 use policy_user::datapath::{Coverage, Hook, Position, ReasonCount};
 use policy_user::metrics;
 use policy_user::status::{AgentInfo, CoverageStatus, HostsInfo, InForce, Status};
+use policy_user::store::StoreStatus;
 
 fn status() -> Status {
     let count =
@@ -45,6 +46,13 @@ fn status() -> Status {
             overflow_packets: 0,
             departed: Departed::default(),
         },
+        store: Some(StoreStatus {
+            rows: 8,
+            missed: 2,
+            waiting: 3,
+            error: Some("full".to_owned()),
+            ..Default::default()
+        }),
         quarantine: Vec::new(),
         reload_error: None,
         file_revision: Some("00ff".to_owned()),
@@ -63,6 +71,10 @@ fn the_numbers_of_the_status_are_exported() {
         r#"smtpfence_interfaces{hook="door",position="missing"} 1"#,
         r#"smtpfence_interfaces{hook="guard",position="behind"} 0"#,
         "smtpfence_lost_events_total 4",
+        "smtpfence_block_log_rows_total 8",
+        "smtpfence_block_log_missed_total 2",
+        "smtpfence_block_log_waiting 3",
+        "smtpfence_block_log_failing 1",
         "smtpfence_unlisted_attempts_total 1",
         "smtpfence_hosts_tracked 5",
         "smtpfence_policy_file_differs 0",

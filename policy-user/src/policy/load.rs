@@ -142,10 +142,10 @@ pub fn parse(
     }
     let (main, fragments) = (parts.list.first(), parts.list.get(1..).unwrap_or_default());
     let main = main.and_then(|part| values::<file::File>(part, &mut findings));
-    let fragments: Vec<_> =
-        fragments.iter().filter_map(|part| values::<file::Fragment>(part, &mut findings)).collect();
+    let fragments: Option<Vec<_>> =
+        fragments.iter().map(|part| values::<file::Fragment>(part, &mut findings)).collect();
     let moment = Moment { now, zone: zone.clone() };
-    let policy = main.and_then(|main| {
+    let policy = main.zip(fragments).and_then(|(main, fragments)| {
         let written = WrittenPolicy { main, fragments, complete: parts.complete };
         validate(&written, &mut findings, &moment)
     });

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::diagnostics::quoted;
 use super::file::{self, Section, Written};
-use super::model::{OnBlock, Policy};
+use super::model::{Exception, MailServer, OnBlock, Policy};
 use super::places::Spot;
 
 mod address_advice;
@@ -74,18 +74,10 @@ pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &M
     let groups = iter::once((&file.groups, root)).chain(groups);
     let groups = groups::validate(groups, &networks, findings);
     let gateway_mail = gateway_mail(file, root, &interfaces, findings);
-    let context = mail_servers::Context { interfaces: &interfaces, networks: &networks };
-    let mut names = texts::Names::of("mail server and exception");
-    let mut servers = mail_servers::MailServers::default();
-    mail_servers::validate(&file.mail_servers, root, &context, &mut names, &mut servers, findings);
-    for (fragment, root) in &fragments {
-        mail_servers::validate(&fragment.mail_servers, *root, &context, &mut names, &mut servers, findings);
-    }
-    let context = exceptions::Context { servers: &servers, networks: &networks, moment };
-    let mut exceptions = exceptions::validate(&file.exceptions, root, &context, &mut names, findings);
-    for (fragment, root) in &fragments {
-        exceptions.extend(exceptions::validate(&fragment.exceptions, *root, &context, &mut names, findings));
-    }
+    let lists = iter::once((&file.mail_servers, &file.exceptions, root));
+    let more = fragments.iter().map(|(it, root)| (&it.mail_servers, &it.exceptions, *root));
+    let surroundings = mail_servers::Context { interfaces: &interfaces, networks: &networks };
+    let (mail_servers, exceptions) = senders(lists.chain(more), &surroundings, moment, findings);
     let log = log::validate(&file.log, root, findings);
     let lease_files = log::lease_files(&file.identity, root, findings);
     refuse_unsupported(file, root, findings);
@@ -105,13 +97,34 @@ pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &M
         on_block: on_block.unwrap_or(OnBlock::Drop),
         groups,
         gateway_mail,
-        mail_servers: servers.entries,
+        mail_servers,
         exceptions,
         log_file: log.file,
         log_targets: log.targets,
         retention: log.retention,
         lease_files,
     })
+}
+
+type Entries<'f, T> = &'f Written<Vec<Written<T>>>;
+
+/// Who may send, from the lists of all files: names and addresses are given once among them.
+fn senders<'f>(
+    lists: impl Iterator<Item = (Entries<'f, file::MailServer>, Entries<'f, file::Exception>, Spot<'f>)> + Clone,
+    context: &mail_servers::Context<'_>,
+    moment: &Moment,
+    findings: &mut Findings<'_>,
+) -> (Vec<MailServer>, Vec<Exception>) {
+    let mut names = texts::Names::of("mail server and exception");
+    let mut servers = mail_servers::MailServers::default();
+    for (written, _, root) in lists.clone() {
+        mail_servers::validate(written, root, context, &mut names, &mut servers, findings);
+    }
+    let context = exceptions::Context { servers: &servers, networks: context.networks, moment };
+    let exceptions = lists
+        .flat_map(|(_, written, root)| exceptions::validate(written, root, &context, &mut names, findings))
+        .collect();
+    (servers.entries, exceptions)
 }
 
 /// A missing version was reported; then everything else is judged as version 1.

@@ -23,10 +23,23 @@ pub fn validate<'w, 'p>(
     root: Spot<'_>,
     findings: &mut Findings<'p>,
 ) -> Vec<Placed<'w, 'p>> {
-    if let Some(dir) = findings.optional(&file.include, root, "include") {
+    let dir = findings.optional(&file.include, root, "include");
+    if let Some(dir) = dir {
         judge_directory(dir, written.complete, root, findings);
     }
     let places = findings.places;
+    let of_directory = |spot: Spot<'_>| {
+        let (name, _) = places.line(spot.span());
+        dir.zip(name).is_some_and(|(dir, name)| {
+            is_directory_name(&name) && name.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
+        })
+    };
+    if written.complete && (dir.is_none() || !places.fragments().all(of_directory)) {
+        // Nothing that was gathered reads like this, and a restore writes to where the names say.
+        let message = "the fragments are not those of the directory that `include` names";
+        let help = "give the path of the policy file, so that they are found";
+        findings.error("include-mismatch", root.key("include").span(), message, help);
+    }
     let placed = written.fragments.iter().zip(places.fragments());
     placed.filter_map(|(fragment, root)| judge(fragment, root, findings).map(|it| (it, root))).collect()
 }
