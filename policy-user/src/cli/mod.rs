@@ -1,6 +1,7 @@
 //! The command line: one file a verb, each parses, calls the library and prints.
 
 mod allow;
+mod backtest;
 mod change;
 pub mod check;
 mod confirm;
@@ -56,6 +57,10 @@ enum Verb {
     Test(test::Args),
     /// Print the JSON Schema of the policy language, for editors.
     Schema(schema::Args),
+    /// Run recorded attempts through the detector: whom it would have flagged, and why.
+    Backtest(backtest::Args),
+    /// Count the alarms that each preset would have raised on recorded attempts.
+    Calibrate(backtest::CalibrateArgs),
     /// Show what is in force, where, and what it has counted; works without an agent too.
     Status(status::Args),
     /// Make the running agent read its policy file again; on any error the policy before stays.
@@ -119,6 +124,8 @@ pub fn main() -> ExitCode {
         Verb::Diff(args) => diff::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Schema(args) => finish(schema::run(&args)),
+        Verb::Backtest(args) => finish(backtest::run(&args)),
+        Verb::Calibrate(args) => finish(backtest::calibrate(&args)),
         Verb::Status(args) => finish(status::run(&args)),
         Verb::Reload(args) => finish(reload::run(&args)),
         Verb::Confirm(args) => finish(confirm::run(&args)),
