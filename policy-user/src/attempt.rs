@@ -19,6 +19,9 @@ use crate::policy::compile::{Instant, Rule};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Attempt {
     pub time: Timestamp,
+    /// Nanoseconds of `CLOCK_BOOTTIME`, which no clock step changes.
+    #[serde(skip)]
+    pub boot: u64,
     /// Short name of this attempt, for `smtpfence allow --from-log`.
     pub id: String,
     pub event: &'static str,
@@ -92,6 +95,7 @@ impl Lexicon {
         let rule = policy.and_then(|(_, rules)| rules.get((event.rule() as usize).checked_sub(1)?));
         Attempt {
             time: wall_time(event.time(), now),
+            boot: event.time(),
             id: id(event),
             event: "attempt",
             verdict: verdict_label(event.verdict()),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::agent::Quarantined;
+use crate::agent::{FlagCounts, Quarantined};
 use crate::agent::pending::{Pending, RolledBack, Trial};
 use crate::datapath::{self, Counters, Coverage, Pins, Position, State};
 use crate::failure::Failure;
@@ -36,6 +36,8 @@ pub struct Status {
     pub lost_events: u64,
     /// Clients in quarantine; none is told while no agent runs.
     pub quarantine: Vec<Quarantined>,
+    /// How many hosts are flagged; none is told while no agent runs.
+    pub flags: Option<FlagCounts>,
     /// Why the newest reload was refused; none after one that was not.
     pub reload_error: Option<String>,
     /// The revision that the policy file has now; it comes into force only by a reload. None where it can't be read.
@@ -111,6 +113,7 @@ impl Status {
             counters: counters.by_reason(),
             lost_events: counters.lost_events(),
             quarantine: Vec::new(),
+            flags: None,
             reload_error: None,
             file_revision,
             pending: None,

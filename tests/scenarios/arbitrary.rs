@@ -126,6 +126,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 name: "group".to_owned(),
                 clients,
                 treatment,
+                detection: None,
                 line: 1,
             });
             let mut policy = Policy {

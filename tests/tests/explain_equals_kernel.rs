@@ -19,7 +19,7 @@ use policy_user::netlink::Interface;
 use policy_user::policy::compile::{Instant, compile, inside_settings};
 use policy_user::policy::explain::{Examiner, Paper, Question, Sender, SourceMac, Verdict};
 use policy_user::policy::{
-    Exception, Group, InsideEntry, InterfaceGlob, MailServer, Mode, OnBlock, Policy, Revision, Treatment,
+    Detection, Exception, Group, InsideEntry, InterfaceGlob, MailServer, Mode, OnBlock, Policy, Revision, Treatment,
 };
 
 /// A test run puts every packet on the loopback interface, whose index is 1 and whose MAC is zero.
@@ -149,12 +149,14 @@ impl Dice {
                 name: "group".to_owned(),
                 clients: vec![dice.source_net()],
                 treatment: dice.treatment(),
+                detection: None,
                 line: 1,
             }),
             gateway_mail: self.one_in(2),
             mail_servers: (0..servers).map(|index| self.mail_server(index)).collect(),
             exceptions: (0..exceptions).map(|index| self.exception(index, now)).collect(),
             log_file: None,
+            detection: Detection::default(),
         }
     }
 

@@ -1,13 +1,16 @@
 //! Writing the log: a thread of its own, so that a slow disk or a stopped reader holds up nothing but the log.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::FlagEvent;
 use crate::attempt::Attempt;
 use crate::status::InForce;
 
@@ -28,7 +31,7 @@ const QUEUE: usize = 16;
 pub struct LogWriter {
     format: Format,
     file: Arc<Mutex<Option<PathBuf>>>,
-    queue: mpsc::Sender<Work>,
+    work: mpsc::Sender<Work>,
 }
 
 enum Work {
@@ -39,7 +42,7 @@ enum Work {
 impl LogWriter {
     /// Starts the thread; attempts go to `file`, or to standard output where there is none.
     pub fn start(format: Format, file: Option<PathBuf>) -> Self {
-        let (queue, mut work) = mpsc::channel(QUEUE);
+        let (sender, mut work) = mpsc::channel(QUEUE);
         let file = Arc::new(Mutex::new(file));
         let target = Arc::clone(&file);
         thread::spawn(move || {
@@ -55,7 +58,7 @@ impl LogWriter {
                 }
             }
         });
-        Self { format, file, queue }
+        Self { format, file, work: sender }
     }
 
     /// Sends later batches to another file, or to standard output.
@@ -96,25 +99,37 @@ impl LogWriter {
 
     /// Queues a batch, waiting while the queue is full.
     pub async fn write(&self, attempts: &[Attempt]) {
+        self.queue(attempts, "attempts").await;
+    }
+
+    /// Queues changes of flags.
+    pub async fn write_flags(&self, flags: &[FlagEvent]) {
+        // People read them in the agent's own log, which has them already.
+        if self.format == Format::Json && !flags.is_empty() {
+            self.queue(flags, "changes of flags").await;
+        }
+    }
+
+    async fn queue<T: Serialize + Display>(&self, rows: &[T], what: &'static str) {
         let mut text = String::new();
-        for attempt in attempts {
+        for row in rows {
             match self.format {
-                Format::Json => match serde_json::to_string(attempt) {
+                Format::Json => match serde_json::to_string(row) {
                     Ok(json) => text.push_str(&json),
-                    Err(error) => log::error!("an attempt can't be written as JSON: {error}"),
+                    Err(error) => log::error!("{what} can't be written as JSON: {error}"),
                 },
-                Format::Human => text.push_str(&attempt.to_string()),
+                Format::Human => text.push_str(&row.to_string()),
             }
             text.push('\n');
         }
         // The thread ends only after the last handle, so the queue is open.
-        let _ = self.queue.send(Work::Write(text)).await;
+        let _ = self.work.send(Work::Write(text)).await;
     }
 
     /// Waits until everything queued so far is written.
     pub async fn flush(&self) {
         let (done, wait) = oneshot::channel();
-        if self.queue.send(Work::Flush(done)).await.is_ok() {
+        if self.work.send(Work::Flush(done)).await.is_ok() {
             let _ = wait.await;
         }
     }
@@ -145,7 +160,7 @@ fn report(result: &io::Result<()>, text: &str, failing: &mut bool) {
             if !*failing {
                 log::error!("the log can't be written: {error}; enforcement and counters go on");
             }
-            log::warn!("{lines} attempts are missing from the log");
+            log::warn!("{lines} lines are missing from the log");
             *failing = true;
         }
     }

@@ -117,7 +117,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {
 
 impl Source {
     fn providers(&self) -> Result<Providers, Failure> {
-        let Some(path) = &self.providers else { return Providers::with("").map_err(Failure::CouldNotRun) };
+        let Some(path) = &self.providers else { return Ok(Providers::shipped()) };
         let text = fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error))?;
         Providers::with(&text).map_err(|why| Failure::Rejected(format!("{}: {why}", path.display())))
     }

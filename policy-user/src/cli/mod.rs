@@ -8,6 +8,7 @@ mod confirm;
 mod detach;
 mod diff;
 mod explain;
+mod flags;
 mod history;
 mod lines;
 mod quarantine;
@@ -73,6 +74,8 @@ enum Verb {
     History(history::Args),
     /// Add an exception to the policy file, comments and layout kept; list or remove exceptions.
     Allow(allow::Args),
+    /// List the hosts that behave like bots or are set up wrongly, with the evidence; acknowledge or release one.
+    Flags(flags::Args),
     /// Block a client's mail for a time, whatever the policy permits it; or list who is blocked so.
     Quarantine(quarantine::Args),
     /// End a client's quarantine.
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
         Verb::History(args) => finish(history::run(&args)),
         Verb::Restore(args) => finish(restore::run(&args)),
         Verb::Allow(args) => finish(allow::run(&args)),
+        Verb::Flags(args) => finish(flags::run(&args)),
         Verb::Quarantine(args) => finish(quarantine::run(args)),
         Verb::Release(args) => finish(quarantine::release(&args)),
         Verb::Detach(args) => finish(detach::run(&args)),

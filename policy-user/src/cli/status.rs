@@ -62,7 +62,18 @@ fn print(status: &Value) {
     if quarantine > 0 {
         println!("quarantine  {quarantine} clients; `smtpfence quarantine` lists them");
     }
+    print_flags(&status["flags"]);
     print_counters(status);
+}
+
+fn print_flags(flags: &Value) {
+    let [infected, suspect, misconfigured] =
+        ["infected", "suspect", "misconfigured"].map(|key| flags[key].as_u64().unwrap_or_default());
+    if infected + suspect + misconfigured > 0 {
+        println!(
+            "flags       {infected} infected, {suspect} suspect, {misconfigured} misconfigured; `smtpfence flags` says why"
+        );
+    }
 }
 
 /// What is not as the policy file says, and what is about to change.

@@ -104,9 +104,7 @@ impl Detector {
 
     /// What has to be kept, of at most so many hosts: the flagged and the newest.
     pub fn memory(&self, hosts: usize) -> Memory {
-        let mut memory = self.memory.clone();
-        memory.table.shrink(hosts);
-        memory
+        Memory { keys: self.memory.keys.clone(), table: self.memory.table.excerpt(hosts) }
     }
 
     /// Judges by other rules from now on. Flags stay.
@@ -158,6 +156,12 @@ impl Detector {
         let mut flagged: Vec<_> = hosts.filter_map(|(key, host)| report(key, host, &self.rules)).collect();
         flagged.sort_by_key(|report| (std::cmp::Reverse((report.verdict, report.since)), report.key));
         flagged
+    }
+
+    /// The verdicts in force, and whether somebody has seen them.
+    pub fn verdicts(&self) -> impl Iterator<Item = (Verdict, bool)> {
+        let flags = self.memory.table.iter().filter_map(|(_, host)| host.flag.as_ref());
+        flags.map(|flag| (flag.verdict, flag.note.is_some()))
     }
 
     /// The flagged host that a MAC or an address names. An address also names the host that has it now.

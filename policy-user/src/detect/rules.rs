@@ -21,8 +21,8 @@ impl Rules {
     }
 
     /// The shipped presets and providers.
-    pub fn of(preset: Preset) -> Result<Self, String> {
-        Ok(Self::new(Limits::of(preset), HostKey::Auto, Providers::with("")?))
+    pub fn of(preset: Preset) -> Self {
+        Self::new(Limits::of(preset), HostKey::Auto, Providers::shipped())
     }
 
     /// Judges clients of these networks by limits of their own; of two networks around a client the narrower counts.

@@ -64,22 +64,23 @@ impl Table {
         self.hosts.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.hosts.is_empty()
-    }
-
     /// Drops hosts of which nothing is to be said any more.
     pub fn forget_quiet(&mut self, now: u32) {
         self.hosts.retain(|_, host| host.flag.is_some() || now.saturating_sub(host.last) < WEEK);
     }
 
-    /// Keeps the flagged and the newest, so that what is written to disk stays small.
-    pub fn shrink(&mut self, most: usize) {
-        if self.hosts.len() > most {
-            self.hosts.sort_by_cached_key(|_, host| std::cmp::Reverse((is_protected(host), host.last)));
-            self.hosts.truncate(most);
+    /// A copy of so many hosts, the flagged and the newest, so that what is written to disk stays small.
+    pub fn excerpt(&self, most: usize) -> Self {
+        let mut order: Vec<usize> = (0..self.hosts.len()).collect();
+        if order.len() > most {
+            let rank = |index: &usize| self.hosts.get_index(*index).map(|(_, host)| (is_protected(host), host.last));
+            order.sort_by_key(|index| std::cmp::Reverse(rank(index)));
+            order.truncate(most);
+            order.sort_unstable();
         }
-        self.hand = 0;
+        let hosts = order.into_iter().filter_map(|index| self.hosts.get_index(index));
+        let hosts = hosts.map(|(key, host)| (*key, host.clone())).collect();
+        Self { hosts, most: self.most, hand: 0, untracked: self.untracked }
     }
 
     fn make_room(&mut self) -> bool {

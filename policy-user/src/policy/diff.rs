@@ -89,6 +89,8 @@ pub enum Kind {
     /// A port that is only counted.
     Submission,
     LogFile,
+    /// When hosts are flagged.
+    Detection,
 }
 
 impl Kind {
@@ -107,6 +109,7 @@ impl Kind {
             Self::Outside => "outside",
             Self::Submission => "submission",
             Self::LogFile => "log file",
+            Self::Detection => "detection",
         }
     }
 }

@@ -14,10 +14,12 @@ use serde_json::{Value, json};
 
 use super::schema;
 
+mod numbers;
 mod sections;
 
+pub use numbers::Numbers;
 pub use sections::{
-    Detection, Exception, File, Group, InsideEntry, Interfaces, Log, MailServer, Networks, Ports, Quarantine,
+    Detection, Exception, File, Group, GroupDetection, InsideEntry, Interfaces, Log, MailServer, Networks, Ports, Quarantine,
 };
 
 /// What stands at a key.

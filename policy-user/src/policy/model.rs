@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::detect::{HostKey, Limits};
+
 /// One valid policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -33,6 +35,7 @@ pub struct Policy {
     pub exceptions: Vec<Exception>,
     /// Where attempts are appended beside standard output's stead; `log.file`.
     pub log_file: Option<PathBuf>,
+    pub detection: Detection,
 }
 
 /// Whether denied packets are dropped or only reported.
@@ -91,8 +94,19 @@ pub struct Group {
     /// Part of the policy's client networks; never empty.
     pub clients: Vec<IpNet>,
     pub treatment: Treatment,
+    /// When they are flagged, if not as the policy says.
+    pub detection: Option<Limits>,
     /// Line of the entry in the file, from 1.
     pub line: usize,
+}
+
+/// How hosts are found that send as bots do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detection {
+    pub limits: Limits,
+    pub host_key: HostKey,
+    /// File of mail providers beside the shipped ones.
+    pub providers: Option<PathBuf>,
 }
 
 /// An interface name in which `*` stands for any run of characters and `?` for one.

@@ -8,11 +8,12 @@ use jiff::tz::TimeZone;
 use super::diagnostics::quoted;
 use super::file::{self, Section, Written};
 use super::model::{OnBlock, Policy};
-use super::places::Spot;
+use super::places::{Span, Spot};
 
 mod address_advice;
 pub(super) mod address_text;
 mod coverage;
+mod detection;
 mod exceptions;
 mod expiry;
 mod findings;
@@ -66,6 +67,7 @@ pub fn validate(file: &Written<file::File>, findings: &mut Findings<'_>, moment:
     let exceptions = exceptions::Context { servers: &servers, networks: &networks, moment };
     let exceptions = exceptions::validate(&file.exceptions, root, &exceptions, &mut names, findings);
     let log_file = log_file(file, root, findings);
+    let detection = detection::validate(&file.detection, root, findings);
     refuse_unsupported(file, root, findings);
     check_end(file, root, findings);
     if findings.has_errors() {
@@ -86,6 +88,7 @@ pub fn validate(file: &Written<file::File>, findings: &mut Findings<'_>, moment:
         mail_servers: servers.entries,
         exceptions,
         log_file,
+        detection,
     })
 }
 
@@ -128,13 +131,24 @@ fn log_file(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) -> O
     let spot = root.key("log");
     findings.unknown_keys::<file::Log>(spot);
     let text = findings.optional(&log.file, spot, "file")?;
+    absolute_path(text, "file", "/var/log/smtpfence/attempts.jsonl", spot.key("file").span(), findings)
+}
+
+/// A path that means the same from every directory.
+fn absolute_path(
+    text: &str,
+    key: &str,
+    example: &str,
+    at: Span,
+    findings: &mut Findings<'_>,
+) -> Option<PathBuf> {
     let path = PathBuf::from(text);
-    let at = spot.key("file").span();
     if text.chars().any(char::is_control) || text.len() > 4095 {
-        findings.error("bad-path", at, "`file` can't be a path", "write a path without control characters");
+        let message = format!("`{key}` can't be a path");
+        findings.error("bad-path", at, message, "write a path without control characters");
     } else if !path.is_absolute() || path.file_name().is_none() || text.ends_with('/') {
         let message = format!("{} is not the absolute path of a file", quoted(text));
-        findings.error("bad-path", at, message, "write a path such as /var/log/smtpfence/attempts.jsonl");
+        findings.error("bad-path", at, message, format!("write a path such as {example}"));
     }
     Some(path)
 }
@@ -149,31 +163,8 @@ fn refuse_unsupported(file: &file::File, root: Spot<'_>, findings: &mut Findings
     if matches!(&file.notify, Written::As(list) if !list.is_empty()) {
         refuse("notify", "notify: []");
     }
-    announce_detection(file, root, findings);
     findings.optional(&file.notify, root, "notify");
     refuse_quarantine(file, root, findings);
-}
-
-/// Presets are known already, so that a policy written for the detector to come need not be changed for it; until then who
-/// asks for one is told that it does nothing.
-fn announce_detection(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
-    let Some(detection) = findings.optional(&file.detection, root, "detection") else {
-        return;
-    };
-    let spot = root.key("detection");
-    findings.unknown_keys::<file::Detection>(spot);
-    let at = spot.key("preset");
-    let preset = findings.optional(&detection.preset, spot, "preset").map(file::Word::as_str);
-    if preset.is_some_and(|preset| !["sensitive", "balanced", "strict"].contains(&preset)) {
-        let message = "there is no such preset";
-        findings.error("unknown-preset", at.span(), message, "write `sensitive`, `balanced` or `strict`");
-    }
-    findings.warn(
-        "detection-does-nothing",
-        spot.span(),
-        "`detection` is not yet supported: attempts are logged, but no host is flagged",
-        "leave it for later versions, or remove it",
-    );
 }
 
 fn refuse_quarantine(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
