@@ -22,7 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::agent::history::Kept;
 use crate::agent::{
-    AcknowledgeRequest, FlagEvent, Flagged, QuarantineRequest, Quarantined, ReloadRequest, Request, RunningPolicy,
+    AcknowledgeRequest, FlagEvent, Flagged, QuarantineRequest, Quarantined, ReloadRequest, Request,
+    RunningPolicy,
 };
 use crate::failure::Failure;
 use crate::status::Status;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{FlagCounts, Quarantined};
 use crate::agent::pending::{Pending, RolledBack, Trial};
+use crate::agent::{FlagCounts, Quarantined};
 use crate::datapath::{self, Counters, Coverage, Pins, Position, State};
 use crate::failure::Failure;
 use crate::policy;

@@ -19,7 +19,8 @@ use policy_user::netlink::Interface;
 use policy_user::policy::compile::{Instant, compile, inside_settings};
 use policy_user::policy::explain::{Examiner, Paper, Question, Sender, SourceMac, Verdict};
 use policy_user::policy::{
-    Detection, Exception, Group, InsideEntry, InterfaceGlob, MailServer, Mode, OnBlock, Policy, Revision, Treatment,
+    Detection, Exception, Group, InsideEntry, InterfaceGlob, MailServer, Mode, OnBlock, Policy, Revision,
+    Treatment,
 };
 
 /// A test run puts every packet on the loopback interface, whose index is 1 and whose MAC is zero.

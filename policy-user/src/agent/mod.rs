@@ -98,7 +98,8 @@ pub async fn run(
     let (mut enforcement, mut changes) =
         Enforcement::start(&config, first, Arc::clone(&lexicon), Arc::clone(&detection)).await?;
     let writer = LogWriter::start(config.format, enforcement.log_file());
-    let pump = pump::start(enforcement.events()?, Arc::clone(&lexicon), Arc::clone(&detection), writer.clone());
+    let pump =
+        pump::start(enforcement.events()?, Arc::clone(&lexicon), Arc::clone(&detection), writer.clone());
     let control = tokio::spawn(control::serve(listener, requests));
     let info =
         AgentInfo { pid: std::process::id(), version: env!("CARGO_PKG_VERSION"), since: Timestamp::now() };

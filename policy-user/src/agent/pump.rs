@@ -61,12 +61,7 @@ impl Pump {
     }
 }
 
-async fn write(
-    batch: &mut Vec<Event>,
-    lexicon: &RwLock<Lexicon>,
-    detection: &Detection,
-    writer: &LogWriter,
-) {
+async fn write(batch: &mut Vec<Event>, lexicon: &RwLock<Lexicon>, detection: &Detection, writer: &LogWriter) {
     if batch.is_empty() {
         return;
     }

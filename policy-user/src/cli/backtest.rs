@@ -54,7 +54,8 @@ pub struct CalibrateArgs {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mut limits = Limits::of(args.preset);
     for change in &args.set {
-        set(&mut limits, change).map_err(|why| Failure::Rejected(format!("--set {}: {why}", change.escape_debug())))?;
+        set(&mut limits, change)
+            .map_err(|why| Failure::Rejected(format!("--set {}: {why}", change.escape_debug())))?;
     }
     let providers = args.source.providers()?;
     let mut detectors = vec![args.source.rules(limits, &providers)];
@@ -187,7 +188,12 @@ fn compare(out: &mut impl Write, args: &Args, replay: &Replay) -> io::Result<()>
     if hosts.is_empty() {
         return Ok(());
     }
-    writeln!(out, "{:<39}  {}", "host", names.iter().map(|n| format!("{n:<13}")).collect::<Vec<_>>().join("  "))?;
+    writeln!(
+        out,
+        "{:<39}  {}",
+        "host",
+        names.iter().map(|n| format!("{n:<13}")).collect::<Vec<_>>().join("  ")
+    )?;
     for (key, row) in &hosts {
         let row: Vec<_> = row.iter().map(|verdict| format!("{:<13}", label(verdict))).collect();
         writeln!(out, "{:<39}  {}", key.to_string(), row.join("  "))?;
@@ -197,7 +203,11 @@ fn compare(out: &mut impl Write, args: &Args, replay: &Replay) -> io::Result<()>
 
 fn table(out: &mut impl Write, rows: &[Value], summary: &str) -> io::Result<()> {
     writeln!(out, "alarms per 1,000 host-days (a day on which a host has tried)")?;
-    writeln!(out, "{:<10}  {:>10}  {:>12}  {:>10}  {:>12}", "preset", "infected", "per 1,000", "+ suspect", "per 1,000")?;
+    writeln!(
+        out,
+        "{:<10}  {:>10}  {:>12}  {:>10}  {:>12}",
+        "preset", "infected", "per 1,000", "+ suspect", "per 1,000"
+    )?;
     for row in rows {
         writeln!(
             out,

@@ -107,7 +107,8 @@ fn window(rule: Rule, limits: &Limits) -> u32 {
 
 fn sentence(host: &Host, flag: &Flag, limits: &[Limit], top: &[Favourite]) -> String {
     let Flag { attempts, sites_hour, sites_day, sites_week, abandoned, kept, score, .. } = flag;
-    let seen = format!("{attempts} blocked attempts since {} before", span(flag.since - host.first.min(flag.since)));
+    let seen =
+        format!("{attempts} blocked attempts since {} before", span(flag.since - host.first.min(flag.since)));
     let what = match flag.rule {
         Rule::Retries => {
             format!("{sites_week} mail {}, about every {}", plural(*sites_week, "site"), span(host.pause))
@@ -120,11 +121,17 @@ fn sentence(host: &Host, flag: &Flag, limits: &[Limit], top: &[Favourite]) -> St
             f64::from(*score) / 1000.0
         ),
         Rule::SitesGivenUp | Rule::SomeSitesGivenUp => {
-            format!("{sites_day} different mail sites within 24 h, {abandoned} of them tried once and given up")
+            format!(
+                "{sites_day} different mail sites within 24 h, {abandoned} of them tried once and given up"
+            )
         }
-        Rule::SitesOfAWeek => format!("{sites_week} different mail sites within 7 days, most of them given up"),
+        Rule::SitesOfAWeek => {
+            format!("{sites_week} different mail sites within 7 days, most of them given up")
+        }
         Rule::ManyAttempts => format!("{sites_day} mail sites, one attempt after the other"),
-        Rule::Probes => format!("{sites_week} mail sites that are tried in passing, at odd hours, and given up"),
+        Rule::Probes => {
+            format!("{sites_week} mail sites that are tried in passing, at odd hours, and given up")
+        }
         Rule::RetriesManySites => {
             format!("{sites_day} mail sites within 24 h, {kept} of them tried again as a mail server does")
         }
@@ -149,7 +156,9 @@ fn remedy(host: &Host, flag: &Flag) -> String {
     );
     match (flag.verdict, flag.rule) {
         (_, Rule::RetriesManySites) => {
-            format!("looks like an unregistered mail server: {register}; if it is not, find out what sends from it")
+            format!(
+                "looks like an unregistered mail server: {register}; if it is not, find out what sends from it"
+            )
         }
         (Verdict::Infected, _) => format!(
             "take it off the network and examine it: no mail program does this. But {register}; if it is a router with \

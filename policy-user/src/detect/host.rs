@@ -190,7 +190,8 @@ impl Host {
         let stay = self.stay;
         self.stay.since = time;
         let visited = self.slots.iter().filter(|slot| slot.last >= stay.since);
-        let (sites, kept) = visited.fold((0, 0), |(n, kept), slot| (n + 1, kept + u32::from(slot.returns > 0)));
+        let (sites, kept) =
+            visited.fold((0, 0), |(n, kept), slot| (n + 1, kept + u32::from(slot.returns > 0)));
         if sites < limits.probe_sites || kept * 3 > sites || self.last - stay.since > SHORT {
             return;
         }

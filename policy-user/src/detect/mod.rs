@@ -21,15 +21,15 @@ use crate::attempt::Mac;
 use evidence::Evidence;
 use fold::Fold;
 use host::Host;
-pub use key::{HostKey, Key};
 use key::Keys;
+pub use key::{HostKey, Key};
 pub use presets::{Limits, Preset};
 pub use rules::Rules;
 pub use site::Providers;
 pub use table::MOST_HOSTS;
 use table::Table;
-pub use verdict::{Note, Verdict};
 use verdict::{Flag, judge};
+pub use verdict::{Note, Verdict};
 
 /// One blocked attempt. Its time is in seconds of any clock that is never set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

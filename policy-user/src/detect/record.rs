@@ -72,7 +72,8 @@ pub fn read(line: &[u8]) -> Result<Option<Record>, String> {
 }
 
 fn own(line: &[u8]) -> Result<Option<Record>, String> {
-    let own: Own<'_> = serde_json::from_slice(line).map_err(|error| format!("no line of the log: {error}"))?;
+    let own: Own<'_> =
+        serde_json::from_slice(line).map_err(|error| format!("no line of the log: {error}"))?;
     let (Some(source), Some(destination), Some(time)) = (own.client, own.destination, own.time) else {
         return Ok(None);
     };

@@ -116,9 +116,9 @@ pub fn spread(mut bits: u64) -> u64 {
 
 /// FNV-1a.
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn entry(text: &str) -> Result<(IpNet, &str), String> {
@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn a_site_is_a_provider_or_the_network_around() {
-        let providers = Providers::with("prefix,group\n198.51.100.0/24,ours\n198.51.0.0/16,theirs\n").unwrap();
+        let providers =
+            Providers::with("prefix,group\n198.51.100.0/24,ours\n198.51.0.0/16,theirs\n").unwrap();
         for (address, site) in [
             ("74.125.1.2", "google"),
             ("::ffff:74.125.1.2", "google"),
@@ -184,7 +185,10 @@ mod tests {
         ] {
             assert_eq!(name(&providers, address), site, "{address}");
         }
-        assert_ne!(providers.site("203.0.0.1".parse().unwrap()), providers.site("203.1.0.1".parse().unwrap()));
+        assert_ne!(
+            providers.site("203.0.0.1".parse().unwrap()),
+            providers.site("203.1.0.1".parse().unwrap())
+        );
     }
 
     #[test]

@@ -73,7 +73,8 @@ impl Table {
     pub fn excerpt(&self, most: usize) -> Self {
         let mut order: Vec<usize> = (0..self.hosts.len()).collect();
         if order.len() > most {
-            let rank = |index: &usize| self.hosts.get_index(*index).map(|(_, host)| (is_protected(host), host.last));
+            let rank =
+                |index: &usize| self.hosts.get_index(*index).map(|(_, host)| (is_protected(host), host.last));
             order.sort_by_key(|index| std::cmp::Reverse(rank(index)));
             order.truncate(most);
             order.sort_unstable();
@@ -106,4 +107,31 @@ impl Table {
 
 fn is_protected(host: &Host) -> bool {
     host.flag.as_ref().is_some_and(|flag| flag.verdict >= Verdict::Suspect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::host::Slot;
+    use crate::detect::{Detector, Observation, Preset, Rules};
+
+    #[test]
+    fn a_host_with_a_full_table_takes_at_most_600_bytes() {
+        let mut detector = Detector::new(Rules::of(Preset::Balanced));
+        for nth in 0..200u8 {
+            detector.observe(&Observation {
+                time: u32::from(nth) * 60,
+                mac: None,
+                source: [10, 25, 0, 77].into(),
+                source_port: u16::from(nth),
+                destination: [131, nth, 0, 25].into(),
+            });
+        }
+        let (_, host) = detector.memory.table.iter().next().unwrap();
+        assert_eq!(host.slots.len(), super::super::presets::SLOTS);
+        // An IndexMap keeps a hash beside each entry, and four bytes of an index that is at most 7/8 full.
+        let entry = size_of::<Key>() + size_of::<Host>() + size_of::<u64>() + 5;
+        let most = entry + host.slots.capacity() * size_of::<Slot>();
+        assert!(most <= 600, "{most} bytes: {} and {} a slot", size_of::<Host>(), size_of::<Slot>());
+    }
 }

@@ -19,7 +19,8 @@ mod sections;
 
 pub use numbers::Numbers;
 pub use sections::{
-    Detection, Exception, File, Group, GroupDetection, InsideEntry, Interfaces, Log, MailServer, Networks, Ports, Quarantine,
+    Detection, Exception, File, Group, GroupDetection, InsideEntry, Interfaces, Log, MailServer, Networks,
+    Ports, Quarantine,
 };
 
 /// What stands at a key.

@@ -18,7 +18,7 @@ mod validate;
 pub use diagnostics::{Diagnostic, Severity};
 pub use load::{LoadError, load, load_text, parse, read_text, revision_at};
 pub use model::{
-    Detection, Exception, Group, InsideEntry, InterfaceGlob, LoadedPolicy, MailServer, Mode, OnBlock, Policy, Revision,
-    Treatment,
+    Detection, Exception, Group, InsideEntry, InterfaceGlob, LoadedPolicy, MailServer, Mode, OnBlock, Policy,
+    Revision, Treatment,
 };
 pub use source::{SourceError, Strictness};

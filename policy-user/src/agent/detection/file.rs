@@ -106,7 +106,11 @@ mod tests {
             ("next", 500_000_000, 20, 900_000 + LONGEST_PAUSE),
         ] {
             let now = instant(wall, boot);
-            assert_eq!(saved().offset_in(now, boot_id) + boot_seconds(now.boot), time, "{boot_id} {wall} {boot}");
+            assert_eq!(
+                saved().offset_in(now, boot_id) + boot_seconds(now.boot),
+                time,
+                "{boot_id} {wall} {boot}"
+            );
         }
     }
 

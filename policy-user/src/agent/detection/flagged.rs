@@ -64,7 +64,8 @@ impl Inner {
     pub fn tell(&self, changes: impl IntoIterator<Item = Change>) -> Vec<FlagEvent> {
         let event = |Change { kind, report }| {
             let flagged = self.flagged(report);
-            let event = FlagEvent { time: Timestamp::now(), event: "flag", change: kind, user: None, flagged };
+            let event =
+                FlagEvent { time: Timestamp::now(), event: "flag", change: kind, user: None, flagged };
             match event.flagged.verdict {
                 Verdict::Misconfigured => log::info!("{event}"),
                 _ => log::warn!("{event}"),
@@ -99,7 +100,9 @@ impl fmt::Display for FlagEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Flagged { host, client, verdict, evidence, .. } = &self.flagged;
         match self.change {
-            Kind::Raised => write!(f, "host {host} ({client}) is {verdict}: {}. {}", evidence.sentence, evidence.remedy),
+            Kind::Raised => {
+                write!(f, "host {host} ({client}) is {verdict}: {}. {}", evidence.sentence, evidence.remedy)
+            }
             Kind::Ended => write!(f, "host {host} ({client}) was quiet: it is no longer {verdict}"),
             Kind::Released => write!(f, "host {host} ({client}) is released: it is no longer {verdict}"),
             Kind::Acknowledged => write!(f, "host {host} ({client}) stays {verdict}, which is acknowledged"),

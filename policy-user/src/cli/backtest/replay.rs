@@ -42,7 +42,11 @@ impl Replay {
     }
 
     /// Feeds every line; each change of a verdict is told with the index of its detector and the recorded time.
-    pub fn run(&mut self, path: &Path, mut tell: impl FnMut(usize, f64, &Change)) -> Result<Summary, Failure> {
+    pub fn run(
+        &mut self,
+        path: &Path,
+        mut tell: impl FnMut(usize, f64, &Change),
+    ) -> Result<Summary, Failure> {
         let failed = |error: io::Error| Failure::io("read", path, &error);
         let mut input = open(path).map_err(failed)?;
         let mut summary = Summary::default();

@@ -9,7 +9,11 @@ use super::super::places::Spot;
 use super::Findings;
 use crate::detect::{HostKey, Limits, Preset};
 
-pub fn validate(written: &Written<file::Detection>, root: Spot<'_>, findings: &mut Findings<'_>) -> Detection {
+pub fn validate(
+    written: &Written<file::Detection>,
+    root: Spot<'_>,
+    findings: &mut Findings<'_>,
+) -> Detection {
     let mut detection = Detection::default();
     let Some(section) = findings.optional(written, root, "detection") else {
         return detection;
@@ -78,6 +82,10 @@ fn limits(
 
 impl Default for Detection {
     fn default() -> Self {
-        Self { limits: Limits::of(Preset::default()), host_key: HostKey::default(), providers: None::<PathBuf> }
+        Self {
+            limits: Limits::of(Preset::default()),
+            host_key: HostKey::default(),
+            providers: None::<PathBuf>,
+        }
     }
 }
