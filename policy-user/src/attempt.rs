@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use policy_common::Reason;
 use policy_common::abi::{Event, verdict};
 use policy_common::flow::tcp_flags;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::netlink;
@@ -19,6 +19,9 @@ use crate::policy::compile::{Instant, Rule};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Attempt {
     pub time: Timestamp,
+    /// Nanoseconds of `CLOCK_BOOTTIME`, which no clock step changes.
+    #[serde(skip)]
+    pub boot: u64,
     /// Short name of this attempt, for `smtpfence allow --from-log`.
     pub id: String,
     pub event: &'static str,
@@ -92,6 +95,7 @@ impl Lexicon {
         let rule = policy.and_then(|(_, rules)| rules.get((event.rule() as usize).checked_sub(1)?));
         Attempt {
             time: wall_time(event.time(), now),
+            boot: event.time(),
             id: id(event),
             event: "attempt",
             verdict: verdict_label(event.verdict()),
@@ -149,9 +153,30 @@ impl fmt::Display for Mac {
     }
 }
 
+impl std::str::FromStr for Mac {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split(':');
+        let mut mac = [0; 6];
+        for byte in &mut mac {
+            let part = parts.next().filter(|part| part.len() == 2 && !part.starts_with('+')).ok_or(())?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| ())?;
+        }
+        if parts.next().is_some() { Err(()) } else { Ok(Self(mac)) }
+    }
+}
+
 impl Serialize for Mac {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&str>::deserialize(deserializer)?;
+        text.parse().map_err(|()| serde::de::Error::custom("not a MAC address"))
     }
 }
 

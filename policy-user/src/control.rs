@@ -23,7 +23,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::account::Account;
 use crate::agent::history::Kept;
-use crate::agent::{QuarantineRequest, Quarantined, ReloadRequest, Request, RunningPolicy};
+use crate::agent::{
+    AcknowledgeRequest, FlagEvent, Flagged, QuarantineRequest, Quarantined, ReloadRequest, Request,
+    RunningPolicy,
+};
 use crate::failure::Failure;
 use crate::metrics;
 use crate::status::Status;
@@ -64,6 +67,9 @@ pub async fn serve(listener: UnixListener, agent: mpsc::Sender<Request>) {
         .route("/v1/reload", post(reload))
         .route("/v1/confirm", post(confirm))
         .route("/v1/cancel", post(cancel))
+        .route("/v1/flags", get(flags))
+        .route("/v1/flags/{host}/release", post(release_flag))
+        .route("/v1/flags/{host}/acknowledge", post(acknowledge_flag))
         .route("/v1/quarantine", post(quarantine))
         .route("/v1/release/{host}", post(release))
         .with_state(agent)
@@ -146,6 +152,27 @@ async fn release(
 ) -> Result<Json<Value>, Failure> {
     let released = ask(&agent, |answer| Request::Release(host, answer)).await?;
     Ok(Json(json!({ "host": host, "released": released })))
+}
+
+async fn flags(State(agent): Agent) -> Result<Json<Vec<Flagged>>, Failure> {
+    ask(&agent, Request::Flags).await.map(Json)
+}
+
+async fn release_flag(
+    State(agent): Agent,
+    extract::Path(host): extract::Path<String>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Result<Json<FlagEvent>, Failure> {
+    ask(&agent, |answer| Request::ReleaseFlag(host, peer.user, answer)).await.map(Json)
+}
+
+async fn acknowledge_flag(
+    State(agent): Agent,
+    extract::Path(host): extract::Path<String>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<AcknowledgeRequest>,
+) -> Result<Json<FlagEvent>, Failure> {
+    ask(&agent, |answer| Request::AcknowledgeFlag(host, request, peer.user, answer)).await.map(Json)
 }
 
 async fn ask<T>(

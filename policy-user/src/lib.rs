@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod cli;
 pub mod control;
 pub mod datapath;
+pub mod detect;
 pub mod failure;
 pub mod identity;
 pub mod metrics;

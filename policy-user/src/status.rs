@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use policy_common::abi::{HOST_ENTRIES, HostCounts};
 use serde::{Deserialize, Serialize};
 
-use crate::agent::Quarantined;
 use crate::agent::hosts::Departed;
 use crate::agent::pending::{Pending, RolledBack, Trial};
+use crate::agent::{FlagCounts, Quarantined};
 use crate::datapath::{self, Counters, Coverage, HostCount, Pins, Position, State};
 use crate::failure::Failure;
 use crate::policy;
@@ -42,6 +42,8 @@ pub struct Status {
     pub hosts: HostsInfo,
     /// Clients in quarantine; none is told while no agent runs.
     pub quarantine: Vec<Quarantined>,
+    /// How many hosts are flagged; none is told while no agent runs.
+    pub flags: Option<FlagCounts>,
     /// Why the newest reload was refused; none after one that was not.
     pub reload_error: Option<String>,
     /// The revision that the policy file has now; it comes into force only by a reload. None where it can't be read.
@@ -172,6 +174,7 @@ impl Status {
             store: None,
             hosts: HostsInfo::new(&hosts, &counters, departed),
             quarantine: Vec::new(),
+            flags: None,
             reload_error: None,
             file_revision,
             pending: None,

@@ -18,6 +18,7 @@ use policy_user::store::{Filter, Reader, Store};
 /// An attempt like none with another number.
 fn attempt(n: u32, time: Timestamp) -> Attempt {
     Attempt {
+        boot: 0,
         time,
         id: format!("{n:012x}"),
         event: "attempt",

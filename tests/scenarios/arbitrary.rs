@@ -127,6 +127,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 clients,
                 treatment,
                 file: None,
+                detection: None,
                 line: 1,
             });
             let mut policy = Policy {

@@ -19,7 +19,8 @@ use policy_user::netlink::Interface;
 use policy_user::policy::compile::{Instant, compile, inside_settings};
 use policy_user::policy::explain::{Examiner, Paper, Question, Sender, SourceMac, Verdict};
 use policy_user::policy::{
-    Exception, Group, InsideEntry, InterfaceGlob, MailServer, Mode, OnBlock, Policy, Revision, Treatment,
+    Detection, Exception, Group, InsideEntry, InterfaceGlob, MailServer, Mode, OnBlock, Policy, Revision,
+    Treatment,
 };
 
 /// A test run puts every packet on the loopback interface, whose index is 1 and whose MAC is zero.
@@ -152,6 +153,7 @@ impl Dice {
                 clients: vec![dice.source_net()],
                 treatment: dice.treatment(),
                 file: None,
+                detection: None,
                 line: 1,
             }),
             gateway_mail: self.one_in(2),
@@ -161,6 +163,7 @@ impl Dice {
             log_targets: Vec::new(),
             retention: Default::default(),
             lease_files: Vec::new(),
+            detection: Detection::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use policy_common::Addr;
 
 use super::Config;
+use super::detection::Detection;
 use super::history::History;
 use super::hosts::Departed;
 use super::interfaces::{Absent, attachable, bound_interfaces, index_of, present};
@@ -42,6 +43,7 @@ pub struct Enforcement {
     bound: Vec<Option<u32>>,
     in_force: InForce,
     lexicon: Arc<RwLock<Lexicon>>,
+    detection: Arc<Detection>,
     quarantine: Quarantine,
     departed: Departed,
     history: History,
@@ -70,6 +72,7 @@ impl Enforcement {
         config: &Config,
         first: First,
         lexicon: Arc<RwLock<Lexicon>>,
+        detection: Arc<Detection>,
     ) -> Result<(Self, Changes), Failure> {
         let First { policy, origin, trial, absent } = first;
         let (netlink, changes) = Netlink::connect()?;
@@ -102,6 +105,7 @@ impl Enforcement {
             bound,
             in_force,
             lexicon,
+            detection,
             quarantine,
             departed: Departed::read(&config.state_dir),
             history: History::at(&config.state_dir),
@@ -125,6 +129,7 @@ impl Enforcement {
         let coverage = datapath::attach(&self.pins, &mut generation, &inside, &outside)?;
         self.in_force = describe(&policy, coverage);
         self.bound = bound_interfaces(&policy.policy, &all);
+        self.detection.set_policy(&policy.policy);
         self.generation = generation;
         self.policy = policy;
         (self.inside, self.outside) = (inside, outside);
@@ -216,6 +221,7 @@ impl Enforcement {
         let mut status = Status::new(&self.pins, Some(self.in_force.clone()), &self.state, departed)?;
         status.agent = Some(agent.clone());
         status.quarantine = self.quarantine.list(Timestamp::now());
+        status.flags = Some(self.detection.counts());
         status.reload_error = self.reload_error.clone();
         status.tell_trial(self.trial.as_ref());
         Ok(status)
@@ -223,6 +229,10 @@ impl Enforcement {
 
     pub fn events(&self) -> Result<EventStream, Failure> {
         Ok(EventStream::open(&self.pins)?)
+    }
+
+    pub fn detection(&self) -> &Detection {
+        &self.detection
     }
 
     pub fn history(&self) -> &History {

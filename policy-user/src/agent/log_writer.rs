@@ -1,13 +1,17 @@
 //! Writing the log: a thread of its own, so that a slow disk or a stopped reader holds up nothing but the log.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use jiff::Timestamp;
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::FlagEvent;
 use crate::attempt::Attempt;
 use crate::outputs::{Entry, Outputs};
 use crate::policy::Policy;
@@ -33,7 +37,7 @@ pub struct LogWriter {
     file: Arc<Mutex<Option<PathBuf>>>,
     outputs: Arc<Mutex<Outputs>>,
     store: Store,
-    queue: mpsc::Sender<Work>,
+    work: mpsc::Sender<Work>,
 }
 
 enum Work {
@@ -45,7 +49,7 @@ impl LogWriter {
     /// Starts the thread; attempts go to the store, and to the policy's file or to standard output where it names none.
     pub fn start(format: Format, policy: &Policy, state_dir: &Path) -> Self {
         let store = Store::start(state_dir, policy.retention);
-        let (queue, mut work) = mpsc::channel(QUEUE);
+        let (sender, mut work) = mpsc::channel(QUEUE);
         let file = Arc::new(Mutex::new(policy.log_file.clone()));
         let outputs = Arc::new(Mutex::new(Outputs::start(policy.log_targets.clone())));
         let target = Arc::clone(&file);
@@ -62,7 +66,7 @@ impl LogWriter {
                 }
             }
         });
-        Self { format, file, outputs, store, queue }
+        Self { format, file, outputs, store, work: sender }
     }
 
     /// Sends later batches to where this policy wants them.
@@ -110,26 +114,45 @@ impl LogWriter {
 
     /// Queues a batch, waiting while the queue is full.
     pub async fn write(&self, attempts: Vec<Attempt>) {
+        self.copy(&attempts, |attempt| attempt.time);
+        self.queue(&attempts, "attempts").await;
+        self.store.append(attempts).await;
+    }
+
+    /// Queues changes of flags.
+    pub async fn write_flags(&self, flags: &[FlagEvent]) {
+        self.copy(flags, |flag| flag.time);
+        // People read them in the agent's own log, which has them already.
+        if self.format == Format::Json && !flags.is_empty() {
+            self.queue(flags, "changes of flags").await;
+        }
+    }
+
+    /// Hands copies to the other outputs, if the policy names any.
+    fn copy<T: Serialize + Display>(&self, rows: &[T], time: impl Fn(&T) -> Timestamp) {
         if let Ok(outputs) = self.outputs.lock()
             && !outputs.is_empty()
+            && !rows.is_empty()
         {
-            let entry = |attempt: &Attempt| Entry::new(attempt.time, attempt.to_string(), attempt);
-            outputs.offer(attempts.iter().filter_map(entry).collect());
+            let entry = |row: &T| Entry::new(time(row), row.to_string(), row);
+            outputs.offer(rows.iter().filter_map(entry).collect());
         }
+    }
+
+    async fn queue<T: Serialize + Display>(&self, rows: &[T], what: &'static str) {
         let mut text = String::new();
-        for attempt in &attempts {
+        for row in rows {
             match self.format {
-                Format::Json => match serde_json::to_string(attempt) {
+                Format::Json => match serde_json::to_string(row) {
                     Ok(json) => text.push_str(&json),
-                    Err(error) => log::error!("an attempt can't be written as JSON: {error}"),
+                    Err(error) => log::error!("{what} can't be written as JSON: {error}"),
                 },
-                Format::Human => text.push_str(&attempt.to_string()),
+                Format::Human => text.push_str(&row.to_string()),
             }
             text.push('\n');
         }
         // The thread ends only after the last handle, so the queue is open.
-        let _ = self.queue.send(Work::Write(text)).await;
-        self.store.append(attempts).await;
+        let _ = self.work.send(Work::Write(text)).await;
     }
 
     pub fn store_status(&self) -> StoreStatus {
@@ -139,7 +162,7 @@ impl LogWriter {
     /// Waits until everything queued so far is written, and closes the store.
     pub async fn close(&self) {
         let (done, wait) = oneshot::channel();
-        if self.queue.send(Work::Flush(done)).await.is_ok() {
+        if self.work.send(Work::Flush(done)).await.is_ok() {
             let _ = wait.await;
         }
         self.store.close().await;
@@ -171,7 +194,7 @@ fn report(result: &io::Result<()>, text: &str, failing: &mut bool) {
             if !*failing {
                 log::error!("the log can't be written: {error}; enforcement and counters go on");
             }
-            log::warn!("{lines} attempts are missing from the log");
+            log::warn!("{lines} lines are missing from the log");
             *failing = true;
         }
     }

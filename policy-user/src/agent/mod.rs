@@ -1,5 +1,6 @@
 //! The agent: puts the policy in force, keeps it so while the network changes, and reads what the kernel reports.
 
+mod detection;
 mod enforcement;
 pub mod history;
 pub mod hosts;
@@ -27,6 +28,8 @@ use crate::control;
 use crate::datapath::{self, KernelLog};
 use crate::failure::Failure;
 use crate::status::{AgentInfo, Status};
+use detection::Detection;
+pub use detection::{AcknowledgeRequest, FlagCounts, FlagEvent, Flagged};
 use enforcement::Enforcement;
 pub use enforcement::{ReloadRequest, RunningPolicy};
 use history::{How, Kept, Origin};
@@ -63,6 +66,11 @@ pub enum Request {
     Cancel(Option<String>, Answer<String>),
     Quarantine(QuarantineRequest, Answer<Quarantined>),
     Release(IpAddr, Answer<bool>),
+    Flags(Answer<Vec<Flagged>>),
+    /// A host, by MAC or address; who asks.
+    ReleaseFlag(String, Option<String>, Answer<FlagEvent>),
+    /// The same with a note.
+    AcknowledgeFlag(String, AcknowledgeRequest, Option<String>, Answer<FlagEvent>),
 }
 
 /// Where the answer to a request goes.
@@ -73,6 +81,9 @@ const SETTLE: Duration = Duration::from_millis(50);
 
 /// Nothing tells when somebody else attaches a program, so the order at the hooks is looked up this often.
 const WATCH: Duration = Duration::from_secs(2);
+
+/// How much of what the detector knows an accident may cost.
+const KEEP: Duration = Duration::from_secs(60);
 
 /// Runs until `shutdown` completes, and leaves enforcement in force.
 ///
@@ -90,9 +101,12 @@ pub async fn run(
     let mut inbox = Inbox::new(asked);
     let listener = control::bind(&config.control)?;
     let lexicon = Arc::new(RwLock::new(Lexicon::new()));
-    let (mut enforcement, mut changes) = Enforcement::start(&config, first, Arc::clone(&lexicon)).await?;
+    let detection = Arc::new(Detection::start(&config.state_dir, &first.policy.policy));
+    let (mut enforcement, mut changes) =
+        Enforcement::start(&config, first, Arc::clone(&lexicon), Arc::clone(&detection)).await?;
     let writer = LogWriter::start(config.format, enforcement.policy(), &config.state_dir);
-    let pump = pump::start(enforcement.events()?, Arc::clone(&lexicon), writer.clone());
+    let pump =
+        pump::start(enforcement.events()?, Arc::clone(&lexicon), Arc::clone(&detection), writer.clone());
     let control = tokio::spawn(control::serve(listener, requests));
     let info =
         AgentInfo { pid: std::process::id(), version: env!("CARGO_PKG_VERSION"), since: Timestamp::now() };
@@ -105,6 +119,8 @@ pub async fn run(
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reap = tokio::time::interval(hosts::REAP);
     reap.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut keep = tokio::time::interval(KEEP);
+    keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
@@ -124,6 +140,12 @@ pub async fn run(
             },
             _ = look.tick() => enforcement.watch_hooks().await,
             _ = reap.tick() => enforcement.reap_hosts(),
+            _ = keep.tick() => {
+                writer.write_flags(&detection.age()).await;
+                let detection = Arc::clone(&detection);
+                // Writing may take long on a slow disk, and nobody waits for it.
+                tokio::task::spawn_blocking(move || detection.save());
+            }
             Some(()) = changes.next() => {
                 tokio::time::sleep(SETTLE).await;
                 changes.skip_pending();
@@ -134,6 +156,7 @@ pub async fn run(
     control.abort();
     let _ = fs::remove_file(&config.control);
     pump.stop().await;
+    detection.save();
     log::info!("stopped; the policy stays in force (`smtpfence detach` ends it)");
     Ok(())
 }
@@ -185,6 +208,21 @@ async fn answer(request: Request, enforcement: &mut Enforcement, info: &AgentInf
         Request::Cancel(user, answer) => drop(answer.send(enforcement.cancel(user, writer).await)),
         Request::Quarantine(request, answer) => drop(answer.send(enforcement.quarantine(request))),
         Request::Release(host, answer) => drop(answer.send(enforcement.release(host))),
+        Request::Flags(answer) => drop(answer.send(Ok(enforcement.detection().flags()))),
+        Request::ReleaseFlag(host, user, answer) => {
+            let result = enforcement.detection().release(&host, user.as_deref());
+            if let Ok(event) = &result {
+                writer.write_flags(std::slice::from_ref(event)).await;
+            }
+            drop(answer.send(result));
+        }
+        Request::AcknowledgeFlag(host, request, user, answer) => {
+            let result = enforcement.detection().acknowledge(&host, &request.note, user);
+            if let Ok(event) = &result {
+                writer.write_flags(std::slice::from_ref(event)).await;
+            }
+            drop(answer.send(result));
+        }
     }
 }
 

@@ -191,7 +191,7 @@ impl Deadline {
 }
 
 /// Tells one boot of the machine from another; empty where the kernel doesn't say, and then all are alike.
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 

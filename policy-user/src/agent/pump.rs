@@ -7,6 +7,7 @@ use policy_common::abi::Event;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::detection::Detection;
 use super::enforcement::now;
 use super::log_writer::LogWriter;
 use crate::attempt::{Attempt, Lexicon};
@@ -22,7 +23,12 @@ pub struct Pump {
 }
 
 /// Starts moving events.
-pub fn start(mut events: EventStream, lexicon: Arc<RwLock<Lexicon>>, writer: LogWriter) -> Pump {
+pub fn start(
+    mut events: EventStream,
+    lexicon: Arc<RwLock<Lexicon>>,
+    detection: Arc<Detection>,
+    writer: LogWriter,
+) -> Pump {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let task = tokio::spawn(async move {
@@ -36,10 +42,10 @@ pub fn start(mut events: EventStream, lexicon: Arc<RwLock<Lexicon>>, writer: Log
                     return;
                 },
             }
-            write(&mut batch, &lexicon, &writer).await;
+            write(&mut batch, &lexicon, &detection, &writer).await;
         }
         events.drain(&mut batch);
-        write(&mut batch, &lexicon, &writer).await;
+        write(&mut batch, &lexicon, &detection, &writer).await;
         writer.close().await;
     });
     Pump { stop, task }
@@ -55,7 +61,7 @@ impl Pump {
     }
 }
 
-async fn write(batch: &mut Vec<Event>, lexicon: &RwLock<Lexicon>, writer: &LogWriter) {
+async fn write(batch: &mut Vec<Event>, lexicon: &RwLock<Lexicon>, detection: &Detection, writer: &LogWriter) {
     if batch.is_empty() {
         return;
     }
@@ -64,5 +70,7 @@ async fn write(batch: &mut Vec<Event>, lexicon: &RwLock<Lexicon>, writer: &LogWr
         let now = now();
         batch.drain(..).map(|event| lexicon.attempt(&event, now)).collect()
     };
+    let flags = detection.observe(&attempts);
     writer.write(attempts).await;
+    writer.write_flags(&flags).await;
 }

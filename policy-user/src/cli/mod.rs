@@ -1,12 +1,14 @@
 //! The command line: one file a verb, each parses, calls the library and prints.
 
 mod allow;
+mod backtest;
 mod change;
 pub mod check;
 mod confirm;
 mod detach;
 mod diff;
 mod explain;
+mod flags;
 mod history;
 mod host;
 mod hosts;
@@ -68,6 +70,10 @@ enum Verb {
     Schema(schema::Args),
     /// Bring a policy file to the current version of the language.
     Migrate(migrate::Args),
+    /// Run recorded attempts through the detector: whom it would have flagged, and why.
+    Backtest(backtest::Args),
+    /// Count the alarms that each preset would have raised on recorded attempts.
+    Calibrate(backtest::CalibrateArgs),
     /// Show what is in force, where, and what it has counted; works without an agent too.
     Status(status::Args),
     /// Show blocked attempts, the newest last; works without an agent too.
@@ -90,6 +96,8 @@ enum Verb {
     History(history::Args),
     /// Add an exception to the policy file, comments and layout kept; list or remove exceptions.
     Allow(allow::Args),
+    /// List the hosts that behave like bots or are set up wrongly, with the evidence; acknowledge or release one.
+    Flags(flags::Args),
     /// Block a client's mail for a time, whatever the policy permits it; or list who is blocked so.
     Quarantine(quarantine::Args),
     /// End a client's quarantine.
@@ -142,6 +150,8 @@ pub fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Schema(args) => finish(schema::run(&args)),
         Verb::Migrate(args) => finish(migrate::run(&args)),
+        Verb::Backtest(args) => finish(backtest::run(&args)),
+        Verb::Calibrate(args) => finish(backtest::calibrate(&args)),
         Verb::Status(args) => finish(status::run(&args)),
         Verb::Log(args) => finish(log::run(&args)),
         Verb::Hosts(args) => finish(hosts::hosts(&args)),
@@ -153,6 +163,7 @@ pub fn main() -> ExitCode {
         Verb::History(args) => finish(history::run(&args)),
         Verb::Restore(args) => finish(restore::run(&args)),
         Verb::Allow(args) => finish(allow::run(&args)),
+        Verb::Flags(args) => finish(flags::run(&args)),
         Verb::Quarantine(args) => finish(quarantine::run(args)),
         Verb::Release(args) => finish(quarantine::release(&args)),
         Verb::Detach(args) => finish(detach::run(&args)),

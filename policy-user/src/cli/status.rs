@@ -68,7 +68,20 @@ fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
     if quarantine > 0 {
         writeln!(out, "quarantine  {quarantine} clients; `smtpfence quarantine` lists them")?;
     }
+    print_flags(out, &status["flags"])?;
     print_counters(out, status)
+}
+
+fn print_flags(out: &mut impl Write, flags: &Value) -> io::Result<()> {
+    let [infected, suspect, misconfigured] =
+        ["infected", "suspect", "misconfigured"].map(|key| flags[key].as_u64().unwrap_or_default());
+    if infected + suspect + misconfigured == 0 {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "flags       {infected} infected, {suspect} suspect, {misconfigured} misconfigured; `smtpfence flags` says why"
+    )
 }
 
 /// What is not as the policy file says, and what is about to change.

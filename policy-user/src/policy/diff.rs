@@ -90,6 +90,8 @@ pub enum Kind {
     Submission,
     LogFile,
     LogTargets,
+    /// When hosts are flagged.
+    Detection,
 }
 
 impl Kind {
@@ -109,6 +111,7 @@ impl Kind {
             Self::Submission => "submission",
             Self::LogFile => "log file",
             Self::LogTargets => "log also to",
+            Self::Detection => "detection",
         }
     }
 }

@@ -14,11 +14,13 @@ use serde_json::{Value, json};
 
 use super::schema;
 
+mod numbers;
 mod sections;
 
+pub use numbers::Numbers;
 pub use sections::{
-    Detection, Exception, File, Fragment, FragmentNetworks, Group, Identity, InsideEntry, Interfaces, Log,
-    MailServer, Networks, Ports, Quarantine,
+    Detection, Exception, File, Fragment, FragmentNetworks, Group, GroupDetection, Identity, InsideEntry,
+    Interfaces, Log, MailServer, Networks, Ports, Quarantine,
 };
 
 /// What stands at a key.

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::detect::{HostKey, Limits};
+
 /// One valid policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -35,6 +37,7 @@ pub struct Policy {
     pub exceptions: Vec<Exception>,
     /// Where attempts are appended beside standard output's stead; `log.file`.
     pub log_file: Option<PathBuf>,
+    pub detection: Detection,
     /// Where else they go to: `log.journal`, `log.syslog`.
     pub log_targets: Vec<LogTarget>,
     /// How long the store keeps attempts: `log.keep`, `log.max_size`.
@@ -168,10 +171,21 @@ pub struct Group {
     /// Part of the policy's client networks; never empty.
     pub clients: Vec<IpNet>,
     pub treatment: Treatment,
+    /// When they are flagged, if not as the policy says.
+    pub detection: Option<Limits>,
     /// The fragment that the entry stands in, as seen from the policy's directory; none for the policy file itself.
     pub file: Option<Arc<str>>,
     /// Line of the entry in the file, from 1.
     pub line: usize,
+}
+
+/// How hosts are found that send as bots do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detection {
+    pub limits: Limits,
+    pub host_key: HostKey,
+    /// File of mail providers beside the shipped ones.
+    pub providers: Option<PathBuf>,
 }
 
 /// An interface name in which `*` stands for any run of characters and `?` for one.

@@ -13,6 +13,7 @@ use super::places::Spot;
 mod address_advice;
 pub(super) mod address_text;
 mod coverage;
+mod detection;
 mod exceptions;
 mod expiry;
 mod findings;
@@ -80,6 +81,7 @@ pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &M
     let (mail_servers, exceptions) = senders(lists.chain(more), &surroundings, moment, findings);
     let log = log::validate(&file.log, root, findings);
     let lease_files = log::lease_files(&file.identity, root, findings);
+    let detection = detection::validate(&file.detection, root, findings);
     refuse_unsupported(file, root, findings);
     check_end(&file.end, root, findings);
     if findings.has_errors() {
@@ -103,6 +105,7 @@ pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &M
         log_targets: log.targets,
         retention: log.retention,
         lease_files,
+        detection,
     })
 }
 
@@ -171,31 +174,8 @@ fn refuse_unsupported(file: &file::File, root: Spot<'_>, findings: &mut Findings
     if matches!(&file.notify, Written::As(list) if !list.is_empty()) {
         refuse("notify", "notify: []");
     }
-    announce_detection(file, root, findings);
     findings.optional(&file.notify, root, "notify");
     refuse_quarantine(file, root, findings);
-}
-
-/// Presets are known already, so that a policy written for the detector to come need not be changed for it; until then who
-/// asks for one is told that it does nothing.
-fn announce_detection(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
-    let Some(detection) = findings.optional(&file.detection, root, "detection") else {
-        return;
-    };
-    let spot = root.key("detection");
-    findings.unknown_keys::<file::Detection>(spot);
-    let at = spot.key("preset");
-    let preset = findings.optional(&detection.preset, spot, "preset").map(file::Word::as_str);
-    if preset.is_some_and(|preset| !["sensitive", "balanced", "strict"].contains(&preset)) {
-        let message = "there is no such preset";
-        findings.error("unknown-preset", at.span(), message, "write `sensitive`, `balanced` or `strict`");
-    }
-    findings.warn(
-        "detection-does-nothing",
-        spot.span(),
-        "`detection` is not yet supported: attempts are logged, but no host is flagged",
-        "leave it for later versions, or remove it",
-    );
 }
 
 fn refuse_quarantine(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {

@@ -220,6 +220,7 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let mac = |number: Option<i64>| -> Option<Mac> { number.map(mac_of) };
     let context = Context::read(row, 9)?;
     let attempt = Attempt {
+        boot: 0,
         time: Timestamp::from_microsecond(row.get(1)?).unwrap_or(Timestamp::UNIX_EPOCH),
         id: format!("{:012x}", row.get::<_, i64>(2)?),
         event: "attempt",

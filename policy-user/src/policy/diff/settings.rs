@@ -33,7 +33,18 @@ pub fn differences(old: &Policy, new: &Policy) -> Vec<Change> {
         };
         changes.push(Change::new(Sign::Change, Kind::LogTargets).was(shown(old)).now(shown(new)));
     }
+    changes.extend(detection(old, new));
     changes
+}
+
+/// A note that it differs is enough: the numbers stand in the file.
+fn detection(old: &Policy, new: &Policy) -> Option<Change> {
+    let own = |policy: &Policy| {
+        let groups = policy.groups.iter().filter(|group| group.detection.is_some());
+        groups.map(|group| (group.clients.clone(), group.detection)).collect::<Vec<_>>()
+    };
+    let differs = old.detection != new.detection || own(old) != own(new);
+    differs.then(|| Change::new(Sign::Change, Kind::Detection).was("as before").now("by other numbers"))
 }
 
 fn ports(old: &[u16], new: &[u16]) -> Vec<Change> {

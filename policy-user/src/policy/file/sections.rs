@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::schema::{
     self, date, directory, duration, interface, interfaces, mac, name, networks, or, ports, text, words,
 };
-use super::{Anything, Described, GlobOrEntry, Kind, OneOrMany, Section, Shape, Word, Written};
+use super::{Anything, Described, GlobOrEntry, Kind, Numbers, OneOrMany, Section, Shape, Word, Written};
 
 /// A key as it stands in the file.
 macro_rules! key {
@@ -100,6 +100,7 @@ type List<T> = Vec<Written<T>>;
 
 const MODES: [&str; 2] = ["enforce", "audit"];
 const BLOCKS: [&str; 2] = ["drop", "reject"];
+const PRESETS: [&str; 3] = ["sensitive", "balanced", "strict"];
 
 section!(
     /// A policy of smtpfence: who may use port 25, and where.
@@ -130,7 +131,7 @@ section!(
         groups: List<Group>,
         /// Whether processes of the gateway itself may use blocked ports; obeyed only with `interfaces.outside`.
         gateway_mail: Word => or("deny", words(&["deny", "allow"])),
-        /// Does nothing yet.
+        /// How soon a host is flagged that sends as bots do.
         detection: Detection,
         /// Not yet supported.
         quarantine: Quarantine,
@@ -260,17 +261,32 @@ section!(
         mode: Word => words(&MODES),
         /// For these clients instead of what the interface or the policy says.
         on_block: Word => words(&BLOCKS),
-        /// Not yet supported.
-        detection: Anything => json!({ "not": {} }),
+        /// For these clients instead of the policy's.
+        detection: GroupDetection,
     }
     "required": ["name", "clients"],
-    "anyOf": [{ "required": ["mode"] }, { "required": ["on_block"] }]
+    "anyOf": [{ "required": ["mode"] }, { "required": ["on_block"] }, { "required": ["detection"] }]
 );
 section!(
-    /// How hosts that send spam will be found; accepted, but it does nothing yet.
+    /// How hosts that send spam are found.
     Detection {
         /// How soon a host is flagged.
-        preset: Word => words(&["sensitive", "balanced", "strict"]),
+        preset: Word => or("balanced", words(&PRESETS)),
+        /// Numbers of the preset that are changed; docs/detection.md explains them.
+        overrides: Numbers,
+        /// What hosts are told apart by: `mac`, `address`, or `auto`: the MAC, unless it is a router's.
+        host_key: Word => or("auto", words(&["auto", "mac", "address"])),
+        /// Absolute path of a list of mail providers beside the shipped ones, lines `network,name`.
+        providers: String => json!({ "type": "string", "pattern": "^/.*[^/]$" }),
+    }
+);
+section!(
+    /// How soon clients of a group are flagged.
+    GroupDetection {
+        /// How soon a host is flagged.
+        preset: Word => or("balanced", words(&PRESETS)),
+        /// Numbers of the preset that are changed.
+        overrides: Numbers,
     }
 );
 section!(

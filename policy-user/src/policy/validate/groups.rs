@@ -9,7 +9,7 @@ use super::coverage::enclosed;
 use super::hosts::{Hosts, shown};
 use super::networks::{self, Networks, Open, Role};
 use super::texts::{self, Names};
-use super::{Findings, treatment};
+use super::{Findings, detection, treatment};
 
 /// Each has an entry in the kernel's table of settings, and people have to tell them apart.
 const MAX_GROUPS: usize = 256;
@@ -65,17 +65,15 @@ fn group<'f>(
     }
     let name = name.and_then(|name| texts::name(name, spot.key("name"), findings));
     let treatment = treatment::validate(&entry.mode, &entry.on_block, spot, findings);
-    if matches!((&entry.mode, &entry.on_block), (Written::Absent, Written::Absent)) {
-        let message = "this group has neither `mode` nor `on_block`: it would change nothing";
+    let detection = detection::group(&entry.detection, spot, findings);
+    let says = (&entry.mode, &entry.on_block, &entry.detection);
+    if matches!(says, (Written::Absent, Written::Absent, Written::Absent)) {
+        let message = "this group has none of `mode`, `on_block` and `detection`: it would change nothing";
         let help = "write `mode: audit` or `on_block: reject`, or remove the entry";
         findings.error("group-without-treatment", spot.key("name").span(), message, help);
     }
-    if matches!(entry.detection, Written::As(_)) {
-        let at = spot.key("detection").span();
-        findings.error("not-yet-supported", at, "`detection` is not yet supported", "remove it");
-    }
     let (file, line) = findings.places.line(spot.span());
-    Some(Group { name: name?, clients: networks::plain(clients), treatment, file, line })
+    Some(Group { name: name?, clients: networks::plain(clients), treatment, detection, file, line })
 }
 
 fn clients(

@@ -109,7 +109,8 @@ pub fn lease_files(
     paths
 }
 
-fn path(text: &str, key: &str, spot: Spot<'_>, findings: &mut Findings<'_>) -> Option<PathBuf> {
+/// A path that means the same from every directory.
+pub fn path(text: &str, key: &str, spot: Spot<'_>, findings: &mut Findings<'_>) -> Option<PathBuf> {
     let path = PathBuf::from(text);
     let at = spot.span();
     if text.chars().any(char::is_control) || text.len() > LONGEST_PATH {
@@ -127,6 +128,7 @@ fn path(text: &str, key: &str, spot: Spot<'_>, findings: &mut Findings<'_>) -> O
 fn example(key: &str) -> &'static str {
     match key {
         "leases" => "/var/lib/misc/dnsmasq.leases",
+        "providers" => "/etc/smtpfence/providers.csv",
         "syslog_authorities" => "/etc/ssl/certs/ca-certificates.crt",
         _ => "/var/log/smtpfence/attempts.jsonl",
     }

@@ -1,0 +1,39 @@
+//! What the detector goes by: limits for all and for groups, how hosts are told apart, and the providers.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{HostKey, Limits, Preset, Providers};
+
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub host_key: HostKey,
+    pub providers: Providers,
+    limits: Limits,
+    /// The narrowest first.
+    groups: Vec<(IpNet, Limits)>,
+}
+
+impl Rules {
+    pub fn new(limits: Limits, host_key: HostKey, providers: Providers) -> Self {
+        Self { host_key, providers, limits, groups: Vec::new() }
+    }
+
+    /// The shipped presets and providers.
+    pub fn of(preset: Preset) -> Self {
+        Self::new(Limits::of(preset), HostKey::Auto, Providers::shipped())
+    }
+
+    /// Judges clients of these networks by limits of their own; of two networks around a client the narrower counts.
+    pub fn with_groups(mut self, mut groups: Vec<(IpNet, Limits)>) -> Self {
+        groups.sort_by_key(|(net, _)| (std::cmp::Reverse(net.prefix_len()), *net));
+        self.groups = groups;
+        self
+    }
+
+    pub fn limits(&self, client: IpAddr) -> &Limits {
+        let group = self.groups.iter().find(|(net, _)| net.contains(&client));
+        group.map_or(&self.limits, |(_, limits)| limits)
+    }
+}
