@@ -53,6 +53,7 @@ fn status() -> Status {
             error: Some("full".to_owned()),
             ..Default::default()
         }),
+        flags: None,
         quarantine: Vec::new(),
         reload_error: None,
         file_revision: Some("00ff".to_owned()),

@@ -1,6 +1,6 @@
 //! The block log on disk: what goes in comes out, whatever happens to process, disk, clock or file.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -145,7 +145,7 @@ fn sums_are_those_of_the_rows() {
         assert_eq!(destinations.iter().map(|to| to.totals.attempts).sum::<u64>(), counted(since));
         let busiest = &hosts[0];
         let story = reader.host(busiest.client.unwrap(), since).unwrap().unwrap();
-        assert_eq!(story.seen_as, [busiest.clone()]);
+        assert_eq!(story.seen_as, std::slice::from_ref(busiest));
         assert_eq!(story.hours.iter().map(|hour| hour.attempts).sum::<u64>(), busiest.totals.attempts);
         assert_eq!(busiest.destinations, story.destinations.len() as u64);
         assert!(busiest.totals.reasons.contains(&"not-a-mail-server"));
