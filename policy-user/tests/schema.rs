@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
+use policy_user::detect::Limits;
 use policy_user::policy::{self, schema};
 use serde_json::{Map, Value, json};
 
@@ -41,14 +42,30 @@ fn whole() -> Value {
             "reason": "r",
             "owner": "o",
         }],
-        "groups": [{ "name": "lab", "clients": ["10.25.9.0/24"], "mode": "audit", "on_block": "drop" }],
+        "groups": [{
+            "name": "lab",
+            "clients": ["10.25.9.0/24"],
+            "mode": "audit",
+            "on_block": "drop",
+            "detection": { "preset": "strict", "overrides": overrides() },
+        }],
         "gateway_mail": "deny",
-        "detection": { "preset": "balanced" },
+        "detection": {
+            "preset": "balanced",
+            "overrides": overrides(),
+            "host_key": "auto",
+            "providers": "/etc/smtpfence/providers.csv",
+        },
         "quarantine": { "enabled": false },
         "log": { "file": "/var/log/attempts.jsonl" },
         "notify": [],
         "end": true,
     })
+}
+
+/// Every number of detection.
+fn overrides() -> Value {
+    Limits::NAMES.iter().map(|name| ((*name).to_owned(), json!(3))).collect::<Map<_, _>>().into()
 }
 
 /// The order of a policy's keys matters only for the last one, and JSON's maps here are sorted.
@@ -113,10 +130,8 @@ fn the_loader_knows_the_keys_of_the_schema_and_no_other() {
     sections("", &whole(), &schema::document(), &mut |at, map, schema| {
         let keys = |map: &Map<String, Value>| map.keys().cloned().collect::<BTreeSet<String>>();
         let mut known = keys(schema["properties"].as_object().unwrap());
-        // Only one form of an exception's end can stand in it, and a group's `detection` is refused.
-        known.retain(|key| {
-            !matches!((at, key.as_str()), ("/exceptions/0", "until") | ("/groups/0", "detection"))
-        });
+        // Only one form of an exception's end can stand in it.
+        known.retain(|key| !matches!((at, key.as_str()), ("/exceptions/0", "until")));
         assert_eq!(keys(map), known, "{at}");
         assert_eq!(schema["additionalProperties"], false, "{at}");
         let mut policy = whole();
