@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
+use policy_user::detect::Limits;
 use policy_user::policy::{self, reference, schema};
 use serde_json::{Map, Value, json};
 
@@ -41,14 +42,38 @@ fn whole() -> Value {
             "reason": "r",
             "owner": "o",
         }],
-        "groups": [{ "name": "lab", "clients": ["10.25.9.0/24"], "mode": "audit", "on_block": "drop" }],
+        "groups": [{
+            "name": "lab",
+            "clients": ["10.25.9.0/24"],
+            "mode": "audit",
+            "on_block": "drop",
+            "detection": { "preset": "strict", "overrides": overrides() },
+        }],
         "gateway_mail": "deny",
-        "detection": { "preset": "balanced" },
+        "detection": {
+            "preset": "balanced",
+            "overrides": overrides(),
+            "host_key": "auto",
+            "providers": "/etc/smtpfence/providers.csv",
+        },
         "quarantine": { "enabled": false },
-        "log": { "file": "/var/log/attempts.jsonl" },
+        "log": {
+            "file": "/var/log/attempts.jsonl",
+            "keep": "90d",
+            "max_size": "2GiB",
+            "journal": true,
+            "syslog": ["tls://siem.example.com"],
+            "syslog_authorities": "/etc/ssl/siem.pem",
+        },
+        "identity": { "leases": ["/var/lib/misc/dnsmasq.leases"] },
         "notify": [],
         "end": true,
     })
+}
+
+/// Every number of detection.
+fn overrides() -> Value {
+    Limits::NAMES.iter().map(|name| ((*name).to_owned(), json!(3))).collect::<Map<_, _>>().into()
 }
 
 /// The order of a policy's keys matters only for the last one, and JSON's maps here are sorted.
@@ -134,9 +159,7 @@ fn a_fragment_has_the_keys_of_its_schema() {
         let known: BTreeSet<_> = schema["properties"].as_object().unwrap().keys().cloned().collect();
         let known: BTreeSet<_> = known
             .into_iter()
-            .filter(|key| {
-                !matches!((at, key.as_str()), ("/exceptions/0", "until") | ("/groups/0", "detection"))
-            })
+            .filter(|key| !matches!((at, key.as_str()), ("/exceptions/0", "until")))
             .collect();
         assert_eq!(map.keys().cloned().collect::<BTreeSet<_>>(), known, "{at}");
     });
@@ -163,13 +186,8 @@ fn the_loader_knows_the_keys_of_the_schema_and_no_other() {
     sections("", &whole(), &schema::document(), &mut |at, map, schema| {
         let keys = |map: &Map<String, Value>| map.keys().cloned().collect::<BTreeSet<String>>();
         let mut known = keys(schema["properties"].as_object().unwrap());
-        // Only one form of an exception's end can stand in it, and a group's `detection` is refused.
-        known.retain(|key| {
-            !matches!(
-                (at, key.as_str()),
-                ("/exceptions/0", "until") | ("/groups/0", "detection") | ("", "include")
-            )
-        });
+        // Only one form of an exception's end can stand in it; what `include` names is not there.
+        known.retain(|key| !matches!((at, key.as_str()), ("/exceptions/0", "until") | ("", "include")));
         assert_eq!(keys(map), known, "{at}");
         assert_eq!(schema["additionalProperties"], false, "{at}");
         let mut policy = whole();

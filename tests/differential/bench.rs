@@ -151,7 +151,9 @@ impl Gate {
             let found = self.outside.receive_matching(
                 |frame| {
                     let found = is_mark(&frame.bytes);
-                    if !found {
+                    // The gateway itself speaks to groups (MLD, ND) whenever it likes; what is forwarded has one receiver.
+                    let to_group = frame.bytes.first().is_some_and(|byte| byte & 1 != 0);
+                    if !found && !to_group {
                         left.push(frame.bytes.clone());
                     }
                     found

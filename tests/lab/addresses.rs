@@ -18,8 +18,15 @@ pub fn provider(port: u16) -> SocketAddr {
 }
 
 /// Networks of which `internet` answers for every address.
-pub(crate) const ANSWERED: [&str; 5] =
-    ["198.51.100.0/24", "192.0.2.0/24", "203.0.113.128/25", "2001:db8:aaaa::/48", "2001:db8:bbbb::/48"];
+pub(crate) const ANSWERED: [&str; 6] = [
+    "198.51.100.0/24",
+    "192.0.2.0/24",
+    "203.0.113.128/25",
+    "2001:db8:aaaa::/48",
+    "2001:db8:bbbb::/48",
+    // 4096 networks of the size that a company gets.
+    "2001:db8:c000::/36",
+];
 
 /// The digits of `n` read as hexadecimal ones: 77 gives `fd25::77` and `…:00:77`, as an admin would choose.
 pub(crate) fn lan_interface(n: usize) -> Interface {

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use lab::{Lab, built_binary, require_root_or_skip};
+use policy_common::abi::ABI_VERSION;
 
 const POLICY: &str = r#"version: 1
 name: startup
@@ -138,7 +139,7 @@ fn pins_that_others_could_remove_are_refused() -> Result<()> {
 fn a_state_map_of_another_shape_is_replaced_not_adopted() -> Result<()> {
     require_root_or_skip!();
     let lab = Lab::builder().build()?;
-    let maps = lab.bpffs()?.join("smtpfence/v1/maps");
+    let maps = lab.bpffs()?.join(format!("smtpfence/v{ABI_VERSION}/maps"));
     fs::DirBuilder::new().mode(0o700).recursive(true).create(&maps)?;
     // With keys of four bytes a look-up of any client would hit an entry for 0.0.0.0.
     let stale = maps.join("QUARANTINE").to_string_lossy().into_owned();

@@ -20,16 +20,18 @@ pub enum Preset {
 }
 
 macro_rules! limits {
-    ($($(#[$doc:meta])* $name:ident: $sensitive:literal, $balanced:literal, $strict:literal, $most:expr;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $sensitive:literal, $balanced:literal, $strict:literal, $most:expr;)*) => {
         /// What a host must reach to be flagged. `docs/detection.md` explains each number.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
         pub struct Limits {
-            $($(#[$doc])* pub $name: u32,)*
+            $($(#[doc = $doc])+ pub $name: u32,)*
         }
 
         impl Limits {
             /// The names of all numbers.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+            /// What each of them means, in the same order.
+            pub const MEANINGS: &'static [&'static str] = &[$(concat!($($doc),+)),*];
 
             pub const fn of(preset: Preset) -> Self {
                 match preset {
@@ -44,8 +46,10 @@ macro_rules! limits {
                 match name {
                     $(stringify!($name) => {
                         let most: u32 = $most;
-                        if !(1..=most).contains(&value) {
-                            return Err(format!("`{name}` goes from 1 to {most}"));
+                        // Only time can be nothing; nobody is flagged for no attempt.
+                        let least = u32::from(name != "minutes");
+                        if !(least..=most).contains(&value) {
+                            return Err(format!("`{name}` goes from {least} to {most}"));
                         }
                         self.$name = value;
                     })*
@@ -119,9 +123,10 @@ mod tests {
         let mut limits = Limits::of(Preset::Balanced);
         for name in Limits::NAMES {
             limits.set(name, 7).unwrap();
-            assert!(limits.set(name, 0).is_err(), "{name}");
+            assert!(limits.set(name, u32::MAX).is_err(), "{name}");
+            assert_eq!(limits.set(name, 0).is_ok(), *name == "minutes", "{name}");
         }
-        assert_eq!((limits.sites_hour, limits.minutes), (7, 7));
+        assert_eq!((limits.sites_hour, limits.minutes), (7, 0));
         assert_eq!(limits.set("sites_hour", 21).unwrap_err(), "`sites_hour` goes from 1 to 20");
         assert!(limits.set("sites", 3).unwrap_err().contains("sites_hour"));
     }

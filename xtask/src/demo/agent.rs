@@ -26,6 +26,8 @@ mail_servers:
     address: [10.25.0.25, "fd25::25"]
     mac: "02:00:00:00:00:25"
     to: any
+# The demo is shorter than the ten minutes after which a client that tries again is told of.
+detection: { preset: balanced, overrides: { minutes: 0 } }
 end: true
 "#;
 
@@ -89,6 +91,18 @@ impl<'lab> Agent<'lab> {
     /// Runs `smtpfence status` and shows what it says.
     pub fn status(&self) -> Result<()> {
         self.show("status")
+    }
+
+    /// Who is flagged.
+    pub fn flags(&self) -> Result<Vec<Value>> {
+        Ok(serde_json::from_str(&self.agent.ask(&["flags", "--format", "json"])?)?)
+    }
+
+    /// Runs `smtpfence flags` and shows what it says.
+    pub fn show_flags(&self) -> Result<()> {
+        screen::command("gateway", "smtpfence flags");
+        screen::output(self.agent.ask(&["flags"])?.lines());
+        Ok(())
     }
 
     /// Ends enforcement.

@@ -1,16 +1,26 @@
 //! What the demo shows, scene by scene.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::Host;
+use lab::frame::Mac;
+use serde_json::Value;
 
 use super::agent::{self, Agent, Attempt};
 use super::stage::Stage;
 use super::swaks::Way;
 use super::tally::{Should, Tally};
 use super::{interrupt, screen, spray};
+
+/// How long the printer tries to connect; shorter than the second after which TCP tries again.
+const PRINTER_PATIENCE: Duration = Duration::from_millis(400);
+
+/// How long the agent may take to flag whoever has shown enough.
+const FLAGGED: Duration = Duration::from_secs(5);
 
 /// What a performance consists of.
 pub struct Performance<'a> {
@@ -21,7 +31,9 @@ pub struct Performance<'a> {
 
 /// Plays all scenes. Whatever happens, everything they made is gone afterwards.
 pub fn play(binary: &Path, tally: &mut Tally) -> Result<()> {
-    screen::title("The stage: two desktops, a mail server, a gateway with NAT, and a mail provider outside");
+    screen::title(
+        "The stage: two desktops, a printer, a mail server, a gateway with NAT, and a mail provider outside",
+    );
     let stage = Stage::build()?;
     let mut play = Performance { tally, stage: &stage, agent: None };
     play.without_smtpfence()?;
@@ -31,6 +43,7 @@ pub fn play(binary: &Path, tally: &mut Tally) -> Result<()> {
     play.mail_server()?;
     play.bot()?;
     play.agent()?.status()?;
+    play.flags()?;
     play.agent_killed()?;
     play.detached()
 }
@@ -84,7 +97,7 @@ impl<'a> Performance<'a> {
     }
 
     fn bot(&mut self) -> Result<()> {
-        screen::title("A spam bot on the other desktop tries 24 mail servers, 16 by IPv4 and 8 by IPv6");
+        screen::title("A spam bot on the other desktop tries 24 mail servers, 8 by IPv4 and 16 by IPv6");
         let before = self.logged();
         self.spray("a bot's 24 servers", Should::BeBlocked)?;
         let attempts = self.agent()?.attempts().split_off(before);
@@ -100,6 +113,37 @@ impl<'a> Performance<'a> {
         let tried: BTreeSet<String> = spray::destinations().iter().map(ToString::to_string).collect();
         let named: BTreeSet<String> = attempts.iter().map(|a| a.text("destination").into()).collect();
         ensure!(tried == named, "the log names {named:?}, but the bot tried {tried:?}");
+        Ok(())
+    }
+
+    fn flags(&mut self) -> Result<()> {
+        screen::title(
+            "A printer that nobody has told about port 587 tries again and again; who is the infected one?",
+        );
+        for _ in 0..4 {
+            interrupt::check()?;
+            let server = SocketAddr::from((self.stage.provider_address(), 25));
+            ensure!(
+                self.stage.printer().connect(server, PRINTER_PATIENCE).is_err(),
+                "the printer got through"
+            );
+        }
+        let (infected, printer) = (self.stage.infected().mac(), self.stage.printer().mac());
+        let mail_server = self.stage.lab.mail_server().mac();
+        let agent = self.agent()?;
+        let verdict = |flags: &[Value], mac: Mac| {
+            let flag = flags.iter().find(|flag| flag["host"] == mac.to_string());
+            flag.and_then(|flag| flag["verdict"].as_str()).map(str::to_owned)
+        };
+        let right = |flags: &[Value]| {
+            verdict(flags, infected).as_deref() == Some("infected")
+                && verdict(flags, printer).as_deref() == Some("misconfigured")
+                && verdict(flags, mail_server).is_none()
+        };
+        interrupt::wait_until(FLAGGED, || agent.flags().is_ok_and(|flags| right(&flags)))?;
+        agent.show_flags()?;
+        let flags = agent.flags()?;
+        ensure!(right(&flags), "the flags are wrong: {flags:#?}");
         Ok(())
     }
 

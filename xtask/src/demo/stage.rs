@@ -17,7 +17,7 @@ pub struct Stage {
 
 impl Stage {
     pub fn build() -> Result<Self> {
-        let lab = Lab::builder().clients(2).nat(true).build()?;
+        let lab = Lab::builder().clients(3).nat(true).build()?;
         let provider = Postfix::provider(lab.internet(), &lab.dir().join("provider"))?;
         let company =
             Postfix::company(lab.mail_server(), &lab.dir().join("company"), lab.internet().addr4())?;
@@ -33,6 +33,11 @@ impl Stage {
     /// The desktop that a spam bot has taken.
     pub fn infected(&self) -> &Host {
         self.lab.client(1)
+    }
+
+    /// A printer with its factory settings.
+    pub fn printer(&self) -> &Host {
+        self.lab.client(2)
     }
 
     pub fn provider_address(&self) -> Ipv4Addr {

@@ -25,8 +25,11 @@ impl Shape for Numbers {
 
 impl Described for Numbers {
     fn schema() -> Value {
-        let number = |name: &&str| ((*name).to_owned(), json!({ "type": "integer", "minimum": 1 }));
-        let properties: Map<_, _> = Limits::NAMES.iter().map(number).collect();
+        let number = |(name, about): (&&str, &&str)| {
+            let schema = json!({ "type": "integer", "minimum": 0, "description": about.trim() });
+            ((*name).to_owned(), schema)
+        };
+        let properties: Map<_, _> = Limits::NAMES.iter().zip(Limits::MEANINGS).map(number).collect();
         json!({ "type": "object", "properties": properties, "additionalProperties": false })
     }
 }

@@ -70,6 +70,12 @@ fn limits(
     for (name, number) in numbers {
         let at = spot.key(name);
         let Some(number) = findings.entry(number, at, name) else { continue };
+        if !Limits::NAMES.contains(&name.as_str()) {
+            let message = format!("unknown key {}", quoted(name));
+            let help = format!("the numbers are {}", Limits::NAMES.join(", "));
+            findings.error("unknown-key", at.key_span(), message, help);
+            continue;
+        }
         if let Err(why) = limits.set(name, u32::try_from(*number).unwrap_or(u32::MAX)) {
             let message = format!("`{}` can't be {number}", name.escape_debug());
             findings.error("bad-override", at.span(), message, format!("{why}; see docs/detection.md"));
