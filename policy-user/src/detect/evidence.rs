@@ -108,10 +108,14 @@ fn window(rule: Rule, limits: &Limits) -> u32 {
 fn sentence(host: &Host, flag: &Flag, limits: &[Limit], top: &[Favourite]) -> String {
     let Flag { attempts, sites_hour, sites_day, sites_week, abandoned, kept, score, .. } = flag;
     let seen =
-        format!("{attempts} blocked attempts since {} before", span(flag.since - host.first.min(flag.since)));
+        format!("{attempts} blocked attempts in {}", span(flag.since.saturating_sub(host.first).max(1)));
     let what = match flag.rule {
         Rule::Retries => {
-            format!("{sites_week} mail {}, about every {}", plural(*sites_week, "site"), span(host.pause))
+            format!(
+                "{sites_week} mail {}, about every {}",
+                plural(*sites_week, "site"),
+                span(host.pause.max(1))
+            )
         }
         Rule::ManySitesInAnHour | Rule::SomeSitesInAnHour => {
             format!("{sites_hour} different mail sites within an hour, {kept} of them tried again later")
@@ -151,7 +155,7 @@ fn shown(limit: &Limit) -> String {
 
 fn remedy(host: &Host, flag: &Flag) -> String {
     let register = format!(
-        "if it is a mail server or a monitoring system, register it in `mail_servers` (address: [{}])",
+        "if it is a mail server or a monitoring system, register it in `mail_servers` (address: \"{}\")",
         host.address
     );
     match (flag.verdict, flag.rule) {
@@ -170,7 +174,7 @@ fn remedy(host: &Host, flag: &Flag) -> String {
             format!(
                 "retries {sites} {} about every {}: set the client to port 587 or 465, with a login",
                 plural(sites.min(255) as u8, "site"),
-                span(host.pause)
+                span(host.pause.max(1))
             )
         }
     }
