@@ -81,6 +81,7 @@ fn bots_are_found_in_time_and_honest_hosts_are_not_alarmed_about() {
         let hosts = hosts(seed, 20);
         let found = judge(&in_order(&hosts));
         few_wrong(&hosts, &found);
+        println!("seed {seed}  called what they must not be: {:?}", wrong(&hosts, &found));
         for kind in KINDS {
             let of_kind: Vec<_> = hosts.iter().filter(|host| host.kind == kind.name).collect();
             let mut delays: Vec<_> = of_kind
@@ -144,6 +145,23 @@ fn overtaking_by_two_seconds_is_tolerated() {
     events.sort_by_key(|(arrival, _)| *arrival);
     let events: Vec<_> = events.into_iter().map(|(_, event)| event).collect();
     few_wrong(&hosts, &judge(&events));
+}
+
+#[test]
+fn a_mail_queue_whose_packets_overtake_one_another_stays_a_mail_queue() {
+    let mut queue = Host::new("queue", 1);
+    for nth in 0..18 {
+        let site = IpAddr::from([131, nth as u8, 0, 25]);
+        // Two mail servers of the site at once, and the later one comes first.
+        for retry in [0, 300, 900, 2100] {
+            let time = START + 1800 * nth + retry;
+            queue.tries(time + 2, site);
+            queue.tries(time, site);
+        }
+    }
+    queue.events.sort_by_key(|event| event.time / 60);
+    let found = judge(&queue.events);
+    assert_eq!(found[&Key::Mac(queue.mac().0)].0, Verdict::Suspect);
 }
 
 #[test]

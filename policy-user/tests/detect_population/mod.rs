@@ -137,7 +137,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "daily report to 3 sites", right: TICKET, by: None, make: daily },
     Kind { name: "client of a rotating provider", right: TICKET, by: None, make: rotating },
     Kind { name: "client of a CDN", right: TICKET, by: None, make: cdn },
-    Kind { name: "unregistered mail server", right: NO_ALARM, by: None, make: |h, d| queue(h, d, 10) },
+    Kind { name: "unregistered mail server", right: NO_ALARM, by: None, make: |h, d| queue(h, d, 16) },
     Kind { name: "access point with NAT", right: NO_ALARM, by: None, make: nat },
 ];
 
