@@ -25,7 +25,7 @@ pub(crate) const ANSWERED: [&str; 6] = [
     "2001:db8:aaaa::/48",
     "2001:db8:bbbb::/48",
     // 4096 networks of the size that a company gets.
-    "2001:db8:c000::/36",
+    "2001:db8:e000::/36",
 ];
 
 /// The digits of `n` read as hexadecimal ones: 77 gives `fd25::77` and `…:00:77`, as an admin would choose.

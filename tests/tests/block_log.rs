@@ -107,6 +107,34 @@ fn sums_agree(agent: &Agent<'_>) -> Result<()> {
     Ok(())
 }
 
+/// What was blocked is enough to see what a change would let out, and to make the exception.
+#[test]
+fn a_kept_attempt_is_asked_again_and_allowed() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().build()?;
+    let agent = Agent::start(&lab, &built_binary()?, &policy(""))?;
+    attempt(&lab, [203, 0, 113, 25]);
+    let kept = rows(&agent, 1)?;
+    let id = kept[0]["id"].as_str().context("no id")?;
+    // The beginning of an ID is enough.
+    let rest = ["--for", "14d", "--reason", "ticket 4711", "--owner", "it@example.com", "--yes"];
+    let before = fs::read_to_string(agent.policy_file())?;
+    let old = lab.dir().join("old.yaml");
+    fs::write(&old, &before)?;
+    let mut allow = agent.command("allow")?;
+    allow.args(["--from-log", &id[..6]]).args(rest);
+    let output = allow.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(fs::read_to_string(agent.policy_file())?.contains("203.0.113.25"), "nothing was written");
+    let mut diff = lab.gateway().command(&built_binary()?.to_string_lossy());
+    diff.arg("diff").arg(&old).arg(agent.policy_file()).args(["--since", "1h", "--format", "json"]);
+    let output = diff.arg("--state-dir").arg(agent.state_dir()).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(told["log"]["attempts"] == 1 && told["log"]["changed_attempts"] == 1, "{}", told["log"]);
+    Ok(())
+}
+
 /// A client chooses its own name, and an interface may be called anything.
 #[test]
 fn names_from_the_network_are_harmless_in_every_output() -> Result<()> {

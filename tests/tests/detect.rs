@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// One connection to each of so many companies.
 fn spray(host: &Host, sites: u16) {
     for site in 1..=sites {
-        let server = Ipv6Addr::new(0x2001, 0xdb8, 0xc000 + site, 0, 0, 0, 0, 0x25);
+        let server = Ipv6Addr::new(0x2001, 0xdb8, 0xe000 + site, 0, 0, 0, 0, 0x25);
         let _refused = host.connect(SocketAddr::from((server, 25)), PATIENCE);
     }
 }
@@ -89,13 +89,13 @@ fn flags_outlive_the_agent_and_end_by_release() -> Result<()> {
     let mac = bot.mac().to_string();
     // Half of the evidence before a restart, half of it after.
     spray(bot, 9);
-    agent.wait_for_attempt(|attempt| attempt["destination"] == "2001:db8:c009::25")?;
+    agent.wait_for_attempt(|attempt| attempt["destination"] == "2001:db8:e009::25")?;
     agent.terminate()?;
     agent.run()?;
     let raised =
         |agent: &mut Agent<'_>| agent.process()?.wait_for_line("\"verdict\":\"infected\"", PATIENCE * 10);
     for site in 10..=18 {
-        let server = Ipv6Addr::new(0x2001, 0xdb8, 0xc000 + site, 0, 0, 0, 0, 0x25);
+        let server = Ipv6Addr::new(0x2001, 0xdb8, 0xe000 + site, 0, 0, 0, 0, 0x25);
         let _refused = bot.connect(SocketAddr::from((server, 25)), PATIENCE);
     }
     let event: Value = serde_json::from_str(&raised(&mut agent)?)?;

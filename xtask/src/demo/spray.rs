@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_millis(900);
 /// Eight IPv4 servers, and sixteen IPv6 servers of sixteen companies.
 pub fn destinations() -> Vec<IpAddr> {
     let v4 = (1..=4).flat_map(|i| [Ipv4Addr::new(198, 51, 100, 10 * i), Ipv4Addr::new(192, 0, 2, 20 * i)]);
-    let v6 = (1..=16).map(|i| Ipv6Addr::new(0x2001, 0xdb8, 0xc000 + i, 0, 0, 0, 0, 0x25));
+    let v6 = (1..=16).map(|i| Ipv6Addr::new(0x2001, 0xdb8, 0xe000 + i, 0, 0, 0, 0, 0x25));
     v4.map(IpAddr::from).chain(v6.map(IpAddr::from)).collect()
 }
 
