@@ -197,12 +197,14 @@ impl Host {
         }
         let between = stay.since.saturating_sub(stay.probe);
         if between > WEEK {
-            self.stay.probes = 0;
+            self.stay = Stay { since: time, probe: stay.since, between: 0, probes: 1 };
+            return;
         }
-        // A watch that goes round by the clock is somebody's monitoring.
-        let by_the_clock = between.abs_diff(stay.between) <= (between / 20).max(120);
-        self.stay.probes =
-            if by_the_clock { stay.probes.saturating_sub(1) } else { self.stay.probes.saturating_add(1) };
+        self.stay.probes = if by_the_clock(between, stay.between) {
+            stay.probes.saturating_sub(1)
+        } else {
+            stay.probes.saturating_add(1)
+        };
         (self.stay.probe, self.stay.between) = (stay.since, between);
     }
 
@@ -227,8 +229,9 @@ impl Host {
                 self.learn_site();
             }
             None => {
+                // A site that had to make room for others is one that the host comes back to.
                 let known = seen && self.slots.len() >= SLOTS;
-                self.take_slot(Slot::new(site, time));
+                self.take_slot(Slot { returns: u8::from(known), ..Slot::new(site, time) });
                 if known {
                     self.score = self.score.saturating_sub(COMING_BACK);
                 } else {
@@ -259,6 +262,12 @@ impl Host {
         }
         self.slots.push(new);
     }
+}
+
+/// Whether one pause is a multiple of the other: somebody's monitoring or daily report, of which one may have been lost.
+fn by_the_clock(one: u32, other: u32) -> bool {
+    let (short, long) = (one.min(other), one.max(other));
+    long.checked_rem(short).is_some_and(|rest| rest.min(short - rest) <= (short / 20).max(120))
 }
 
 /// Whether a number was counted or estimated.
