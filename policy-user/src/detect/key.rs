@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::presets::HostKey;
 use crate::attempt::Mac;
 
 /// IPv4 addresses that one MAC has in a day before it is taken for a router. A machine whose lease ends, or that has some
@@ -14,17 +15,6 @@ const ROUTER: usize = 4;
 const DAY: u32 = 86_400;
 /// MACs that are watched; the longest known one is forgotten first, and is a machine again.
 const WATCHED: usize = 16_384;
-
-/// What hosts are told apart by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum HostKey {
-    /// The MAC, unless it is a router's.
-    #[default]
-    Auto,
-    Mac,
-    Address,
-}
 
 /// One host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,14 +35,6 @@ struct Seen {
     addresses: VecDeque<(Ipv4Addr, u32)>,
     /// Once a router, a router: its clients must not become one host again in a quiet hour.
     router: bool,
-}
-
-impl HostKey {
-    pub fn named(name: &str) -> Option<Self> {
-        [("auto", Self::Auto), ("mac", Self::Mac), ("address", Self::Address)]
-            .into_iter()
-            .find_map(|(label, key)| (label == name).then_some(key))
-    }
 }
 
 impl Keys {

@@ -1,4 +1,5 @@
-//! How sure is sure: the numbers that verdicts are measured against, in three presets, each number changeable.
+//! How sure is sure: what a policy says about detection, which is the numbers that verdicts are measured against in three
+//! presets, each number changeable, and what hosts are told apart by.
 
 use std::fmt;
 
@@ -6,6 +7,17 @@ use serde::{Deserialize, Serialize};
 
 /// Sites a host's table has room for; no limit on sites can be higher.
 pub const SLOTS: usize = 20;
+
+/// What hosts are told apart by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum HostKey {
+    /// The MAC, unless it is a router's.
+    #[default]
+    Auto,
+    Mac,
+    Address,
+}
 
 /// A named set of limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -90,6 +102,14 @@ limits! {
     quiet_days: 7, 7, 3, 3650;
     /// Days without an attempt after which `infected` ends.
     infected_quiet_days: 60, 30, 14, 3650;
+}
+
+impl HostKey {
+    pub fn named(name: &str) -> Option<Self> {
+        [("auto", Self::Auto), ("mac", Self::Mac), ("address", Self::Address)]
+            .into_iter()
+            .find_map(|(label, key)| (label == name).then_some(key))
+    }
 }
 
 impl Preset {

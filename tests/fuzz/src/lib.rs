@@ -4,6 +4,10 @@
 #[path = "../../../policy-user/src/policy/mod.rs"]
 pub mod policy;
 
+/// What a policy says about detection; the detector has no part in it.
+#[path = "../../../policy-user/src/detect/presets.rs"]
+pub mod detect;
+
 pub mod fixed;
 pub mod packet;
 pub mod policy_text;
