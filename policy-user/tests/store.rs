@@ -127,6 +127,35 @@ fn what_goes_in_comes_out_in_order_and_by_every_filter() {
 }
 
 #[test]
+fn attempts_alike_come_as_one_with_the_number_of_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let time = now();
+    let all: Vec<Attempt> =
+        (0..6000).map(|n| attempt(n % 300, time + Duration::from_secs(u64::from(n) / 3000))).collect();
+    keep(dir.path(), all.clone());
+    let (mut kinds, mut attempts) = (0, 0);
+    let count = |row: policy_user::store::Row| {
+        kinds += 1;
+        attempts += 1 + u64::from(row.attempt.unlisted);
+        assert_eq!(row.attempt.time, time + Duration::from_secs(1), "the newest stands for all");
+        true
+    };
+    Reader::open(dir.path()).for_each_kind(&Filter::default(), count).unwrap();
+    assert_eq!((kinds, attempts), (300, all.iter().map(|it| 1 + u64::from(it.unlisted)).sum()));
+}
+
+#[test]
+fn a_log_that_is_not_there_is_no_empty_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let reader = Reader::open(dir.path());
+    let refusal = reader.log(&Filter::default(), 1).unwrap_err().to_string();
+    assert!(refusal.contains("there is no block log in"), "{refusal}");
+    assert!(reader.hosts(Timestamp::UNIX_EPOCH).is_err());
+    drop(Store::start(dir.path(), Retention::default()));
+    assert_eq!(reader.log(&Filter::default(), 1).unwrap(), []);
+}
+
+#[test]
 fn sums_are_those_of_the_rows() {
     let dir = tempfile::tempdir().unwrap();
     let (early, late) = (now() - Duration::from_secs(1800), now());
@@ -256,6 +285,7 @@ fn writer_process() {
     let Some(dir) = std::env::var_os(WRITER) else { return };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let store = Store::start(Path::new(&dir), Retention::default());
+    // The directory stands as soon as the store is started.
     let last = Reader::open(Path::new(&dir)).log(&Filter::default(), 1).unwrap();
     let first = last.first().map_or(0, |row| u32::from_str_radix(&row.attempt.id, 16).unwrap() + 1);
     for batch in 0.. {

@@ -91,23 +91,27 @@ fn print(
 ) -> io::Result<()> {
     let mac = identity.mac.map_or("no MAC known".to_owned(), |mac| mac.to_string());
     writeln!(out, "{}  {mac}  {}", args.client, hosts::who(identity))?;
-    for entry in entries {
-        let until = if entry["until"].is_null() {
-            String::new()
-        } else {
-            format!(" until {}", super::ago(&entry["until"]))
-        };
-        writeln!(
-            out,
-            "  in the policy: {} {}{until}",
-            super::text(&entry["kind"]).replace('_', " "),
-            super::text(&entry["name"])
-        )?;
-    }
+    entries.iter().try_for_each(|entry| print_entry(out, entry))?;
     let Some(story) = story else {
         return writeln!(out, "no blocked attempt since {}", when::shown(args.since));
     };
-    writeln!(out)?;
+    print_seen(out, story)?;
+    print_hours(out, &story.hours, args.since)?;
+    print_destinations(out, story)?;
+    writeln!(out, "\nnext:")?;
+    next(story, entries).iter().try_for_each(|line| writeln!(out, "  {line}"))
+}
+
+fn print_entry(out: &mut impl Write, entry: &Value) -> io::Result<()> {
+    let until = match &entry["until"] {
+        Value::Null => String::new(),
+        until => format!(" until {}", super::ago(until)),
+    };
+    let kind = super::text(&entry["kind"]).replace('_', " ");
+    writeln!(out, "  in the policy: {kind} {}{until}", super::text(&entry["name"]))
+}
+
+fn print_seen(out: &mut impl Write, story: &HostStory) -> io::Result<()> {
     let mut table = Table::new(&["seen as", "on", ">attempts", ">to", "first", "last", "reasons"]);
     for seen in &story.seen_as {
         table.row([
@@ -120,19 +124,21 @@ fn print(
             seen.totals.reasons.join(", "),
         ]);
     }
-    table.print(out)?;
-    print_hours(out, &story.hours, args.since)?;
+    writeln!(out)?;
+    table.print(out)
+}
+
+fn print_destinations(out: &mut impl Write, story: &HostStory) -> io::Result<()> {
     let mut table = Table::new(&["most tried", ">attempts", "last"]);
     for to in story.destinations.iter().take(SHOWN) {
         let address = to.destination.map_or("?".to_owned(), |ip| ip.to_string());
         table.row([address, to.totals.attempts.to_string(), when::shown(to.totals.last)]);
     }
     table.print(out)?;
-    if story.destinations.len() > SHOWN {
-        writeln!(out, "… and {} more; --format json has them", story.destinations.len() - SHOWN)?;
+    match story.destinations.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => writeln!(out, "… and {more} more; --format json has them"),
     }
-    writeln!(out, "\nnext:")?;
-    next(story, entries).iter().try_for_each(|line| writeln!(out, "  {line}"))
 }
 
 /// Columns of the chart; a longer time is cut into so many parts.

@@ -28,11 +28,13 @@ pub struct Args {
     /// Only those that this entry of the policy decided.
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    #[arg(long)]
+    /// Only those that came in through this interface.
+    #[arg(long, value_name = "NAME")]
     interface: Option<String>,
     /// From then on: how long ago (`24h`, `7d`), a date, or a time.
     #[arg(long, value_name = "WHEN", value_parser = when::ago_or_at)]
     since: Option<Timestamp>,
+    /// Up to then.
     #[arg(long, value_name = "WHEN", value_parser = when::ago_or_at)]
     until: Option<Timestamp>,
     /// Only those that audit mode let go on.

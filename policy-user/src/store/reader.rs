@@ -78,7 +78,31 @@ impl Reader {
         Ok(())
     }
 
+    /// The same, but attempts of one file that differ only in time and port come as one: the newest, whose `unlisted`
+    /// counts the others.
+    pub fn for_each_kind(&self, filter: &Filter, mut visit: impl FnMut(Row) -> bool) -> Result<(), Failure> {
+        for file in self.files()? {
+            let go_on = read(&file, |connection| walk_kinds(connection, filter, &mut visit))?;
+            if go_on == Some(false) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an agent has ever kept a log here.
+    pub fn exists(&self) -> bool {
+        self.directory.is_dir()
+    }
+
+    /// An error where there is no log: "nothing was blocked" would be a lie.
     pub(super) fn files(&self) -> Result<Vec<StoreFile>, Failure> {
+        if !self.exists() {
+            return Err(Failure::CouldNotRun(format!(
+                "there is no block log in {}: no agent has run with this --state-dir, or you may not read it",
+                self.directory.display()
+            )));
+        }
         files::list(&self.directory).map_err(|error| Failure::io("read", &self.directory, &error))
     }
 
@@ -123,18 +147,24 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// The columns that [`row`] reads: the attempt's own, its host's and destination's addresses, its context.
-const SELECT: &str = "SELECT a.seq, a.time, a.id, h.client, h.mac, d.destination, a.client_port, a.tcp_sequence, \
-    a.unlisted, c.verdict, c.reason, c.interface, c.ifindex, c.vlan, c.destination_port, c.destination_mac, c.tcp_flags, \
+const SELECT: &str =
+    "SELECT a.seq, a.time, a.id, h.client, h.mac, d.destination, a.client_port, a.tcp_sequence, a.unlisted";
+
+/// [`SELECT`] for attempts that are summed up: the columns that are no sum are those of the newest.
+const SELECT_KINDS: &str = "SELECT max(a.seq), a.time, a.id, h.client, h.mac, d.destination, a.client_port, a.tcp_sequence, \
+    min(sum(1 + a.unlisted) - 1, 4294967295)";
+
+/// What follows either.
+const FROM: &str = ", c.verdict, c.reason, c.interface, c.ifindex, c.vlan, c.destination_port, c.destination_mac, c.tcp_flags, \
     c.rule, c.policy, c.revision \
     FROM attempts a JOIN hosts h ON h.id = a.host JOIN destinations d ON d.id = a.destination \
     JOIN contexts c ON c.id = a.context";
 
 fn select(file: &Connection, filter: &Filter, limit: usize) -> rusqlite::Result<Vec<Row>> {
     let Some((conditions, mut values)) = conditions(file, filter)? else { return Ok(Vec::new()) };
-    // The sign keeps SQLite from beginning with another table than the one that is in order already.
-    let sql = format!("{SELECT} WHERE {conditions} ORDER BY a.seq DESC LIMIT ?");
     values.push(Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
-    let mut statement = file.prepare(&sql)?;
+    let mut statement =
+        file.prepare(&format!("{SELECT}{FROM} WHERE {conditions} ORDER BY a.seq DESC LIMIT ?"))?;
     statement.query_map(params_from_iter(values), row)?.collect()
 }
 
@@ -143,8 +173,27 @@ pub(super) fn walk(
     filter: &Filter,
     visit: &mut impl FnMut(Row) -> bool,
 ) -> rusqlite::Result<bool> {
+    each(file, filter, SELECT, "ORDER BY a.seq", visit)
+}
+
+fn walk_kinds(
+    file: &Connection,
+    filter: &Filter,
+    visit: &mut impl FnMut(Row) -> bool,
+) -> rusqlite::Result<bool> {
+    each(file, filter, SELECT_KINDS, "GROUP BY a.host, a.destination, a.context", visit)
+}
+
+/// Tells whether the visitor wants more.
+fn each(
+    file: &Connection,
+    filter: &Filter,
+    select: &str,
+    order: &str,
+    visit: &mut impl FnMut(Row) -> bool,
+) -> rusqlite::Result<bool> {
     let Some((conditions, values)) = conditions(file, filter)? else { return Ok(true) };
-    let mut statement = file.prepare(&format!("{SELECT} WHERE {conditions} ORDER BY a.seq"))?;
+    let mut statement = file.prepare(&format!("{select}{FROM} WHERE {conditions} {order}"))?;
     for row in statement.query_map(params_from_iter(values), row)? {
         if !visit(row?) {
             return Ok(false);
@@ -155,41 +204,27 @@ pub(super) fn walk(
 
 /// What a row must fulfil, by the numbers that hosts, destinations and contexts have in this file; `None` if none can.
 fn conditions(file: &Connection, filter: &Filter) -> rusqlite::Result<Option<(String, Vec<Value>)>> {
+    let blob = |ip: IpAddr| Value::Blob(address_bytes(Some(ip)));
+    let text = |text: &String| Value::Text(text.clone());
+    let wanted = [
+        ("host", "hosts", "client", filter.host.map(blob)),
+        ("destination", "destinations", "destination", filter.to.map(blob)),
+        ("context", "contexts", "reason", filter.reason.as_ref().map(text)),
+        ("context", "contexts", "rule", filter.rule.as_ref().map(text)),
+        ("context", "contexts", "interface", filter.interface.as_ref().map(text)),
+        ("context", "contexts", "verdict", filter.would_block.then(|| Value::Text("would_block".to_owned()))),
+    ];
     let mut sql = vec!["1".to_owned()];
-    let mut values = Vec::new();
-    let mut among =
-        |column: &str, table: &str, condition: &str, wanted: Vec<Value>| -> rusqlite::Result<bool> {
-            let mut statement = file.prepare(&format!("SELECT id FROM {table} WHERE {condition}"))?;
-            let ids: Vec<String> = statement
-                .query_map(params_from_iter(wanted), |row| row.get::<_, i64>(0))?
-                .map(|id| id.map(|id| id.to_string()))
-                .collect::<rusqlite::Result<_>>()?;
-            // `+` forbids an index or another join order: the rows are read in their own order.
-            sql.push(format!("+a.{column} IN ({})", ids.join(",")));
-            Ok(!ids.is_empty())
-        };
-    let blob = |ip: IpAddr| vec![Value::Blob(address_bytes(Some(ip)))];
-    if let Some(ip) = filter.host
-        && !among("host", "hosts", "client = ?", blob(ip))?
-    {
-        return Ok(None);
-    }
-    if let Some(ip) = filter.to
-        && !among("destination", "destinations", "destination = ?", blob(ip))?
-    {
-        return Ok(None);
-    }
-    let texts = [("reason", &filter.reason), ("rule", &filter.rule), ("interface", &filter.interface)];
-    for (column, text) in texts {
-        if let Some(text) = text
-            && !among("context", "contexts", &format!("{column} = ?"), vec![Value::Text(text.clone())])?
-        {
+    for (column, table, property, value) in wanted {
+        let Some(value) = value else { continue };
+        let ids = numbers(file, table, property, value)?;
+        if ids.is_empty() {
             return Ok(None);
         }
+        // `+` forbids another join order: the rows are read in their own.
+        sql.push(format!("+a.{column} IN ({})", ids.join(",")));
     }
-    if filter.would_block && !among("context", "contexts", "verdict = 'would_block'", Vec::new())? {
-        return Ok(None);
-    }
+    let mut values = Vec::new();
     let mut compare = |condition: &str, value: Option<i64>| {
         if let Some(value) = value {
             sql.push(condition.to_owned());
@@ -203,6 +238,13 @@ fn conditions(file: &Connection, filter: &Filter) -> rusqlite::Result<Option<(St
     compare("a.id >= ?", ids.map(|(first, _)| first));
     compare("a.id <= ?", ids.map(|(_, last)| last));
     Ok(Some((sql.join(" AND "), values)))
+}
+
+/// The numbers of the entries of a table that have this property.
+fn numbers(file: &Connection, table: &str, property: &str, value: Value) -> rusqlite::Result<Vec<String>> {
+    let mut statement = file.prepare(&format!("SELECT id FROM {table} WHERE {property} = ?"))?;
+    let ids = statement.query_map([value], |row| row.get::<_, i64>(0))?;
+    ids.map(|id| id.map(|id| id.to_string())).collect()
 }
 
 /// The first and the last of the IDs of 12 digits that begin so; an empty range where it is no beginning of any.

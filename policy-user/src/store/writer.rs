@@ -71,6 +71,8 @@ impl Store {
     pub fn start(state_dir: &Path, limits: Retention) -> Self {
         let (queue, work) = mpsc::channel(QUEUE);
         let directory = state_dir.join(DIRECTORY);
+        // So that readers can tell an empty log from none. What stands in the way is told when there is something to write.
+        let _ = make(&directory);
         let status = StoreStatus { directory: directory.clone(), ..StoreStatus::default() };
         let status = Arc::new(Mutex::new(status));
         let limits = Arc::new(Mutex::new(limits));
@@ -273,9 +275,7 @@ fn open_newest(directory: &Path, now: Timestamp) -> Result<OpenFile, StoreError>
         path: directory.to_owned(),
         source: rusqlite::Error::ToSqlConversionFailure(error.into()),
     };
-    fs::create_dir_all(directory).map_err(io)?;
-    // Files in it get its group, and nobody else gets in.
-    let _ = fs::set_permissions(directory, fs::Permissions::from_mode(0o2750));
+    make(directory).map_err(io)?;
     let Some(newest) = files::list(directory).map_err(io)?.pop() else {
         return OpenFile::create(directory, 1, now);
     };
@@ -285,6 +285,12 @@ fn open_newest(directory: &Path, now: Timestamp) -> Result<OpenFile, StoreError>
         Err(error) if error.is_damage() => begin_behind(directory, &newest, "is damaged", now),
         Err(error) => Err(error),
     }
+}
+
+/// Files in it get its group, and nobody else gets in.
+fn make(directory: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(directory)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o2750))
 }
 
 /// How many numbers are left free for the rows of a file that can't be read.

@@ -80,11 +80,12 @@ pub fn find(wanted: &str, logs: &Logs<'_>) -> Result<Attempt, Failure> {
 /// The stored attempt whose ID begins so; none where nothing is stored.
 fn stored(id: &str, state_dir: &Path) -> Result<Option<Attempt>, Failure> {
     let usable = id.len() >= 4 && id.len() <= 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !usable {
+    let reader = Reader::open(state_dir);
+    if !usable || !reader.exists() {
         return Ok(None);
     }
     let filter = Filter { id: Some(id.to_owned()), ..Filter::default() };
-    let mut found = Reader::open(state_dir).log(&filter, 2)?;
+    let mut found = reader.log(&filter, 2)?;
     found.dedup_by(|a, b| a.attempt.id == b.attempt.id);
     if found.len() > 1 {
         return Err(Failure::Rejected(format!("more than one ID begins with {id}: write more of it")));

@@ -10,8 +10,8 @@ use crate::policy::diff::{self, Replay};
 use crate::policy::explain::Paper;
 use crate::store::{Filter, Reader, Row};
 
-/// Asks every attempt since then again. The block log can be larger than memory: its attempts go through a pipe, in the
-/// form that a log file has.
+/// Asks every attempt since then again. Attempts alike come as one, through a pipe and in the form that a log file has: the
+/// block log can be larger than memory.
 pub fn replay(
     state_dir: &Path,
     since: Timestamp,
@@ -27,7 +27,7 @@ pub fn replay(
             serde_json::to_writer(&mut write, row)?;
             write.write_all(b"\n")
         };
-        reader.for_each(&filter, |row| line(&row).is_ok())
+        reader.for_each_kind(&filter, |row| line(&row).is_ok())
     });
     let replay = diff::replay(&mut after.examiner(), &mut BufReader::new(read), at);
     feeding.join().map_err(|_| failed(&io::ErrorKind::BrokenPipe.into()))??;

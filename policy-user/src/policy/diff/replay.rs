@@ -14,7 +14,7 @@ const LONGEST_LINE: u64 = 64 * 1024;
 /// What came of asking a log again; the field names are a contract, see `docs/policy-tools.md`.
 #[derive(Debug, Default, Serialize)]
 pub struct Replay {
-    /// Blocked attempts in the log.
+    /// Blocked attempts in the log, with those that have no line of their own.
     pub attempts: u64,
     /// Those that would get another verdict.
     pub changed_attempts: u64,
@@ -46,6 +46,9 @@ struct Line {
     event: String,
     #[serde(default)]
     time: Timestamp,
+    /// Attempts that have no line of their own.
+    #[serde(default)]
+    unlisted: u64,
     #[serde(flatten)]
     attempt: Option<Attempt>,
 }
@@ -73,10 +76,10 @@ pub fn replay(examiner: &mut Examiner<'_>, log: &mut impl BufRead, at: Timestamp
             break;
         }
         match serde_json::from_slice::<Line>(&bytes) {
-            Ok(Line { event, time, attempt: Some(attempt) }) if event == "attempt" => {
-                replay.attempts += 1;
+            Ok(Line { event, time, unlisted, attempt: Some(attempt) }) if event == "attempt" => {
+                replay.attempts += 1 + unlisted;
                 let (count, last) = seen.entry(attempt).or_default();
-                *count += 1;
+                *count += 1 + unlisted;
                 *last = time.max(*last);
             }
             Ok(line) if line.event != "attempt" => {}
