@@ -373,5 +373,16 @@ fn speed() {
     timed("log --host (nobody)", &|| reader.log(&nobody, 100).unwrap().len());
     timed("hosts --since 24h", &|| reader.hosts(since).unwrap().len());
     timed("destinations", &|| reader.destinations(since).unwrap().len());
+    timed("attempts alike, as `diff` asks them", &|| {
+        let mut kinds = 0;
+        let filter = Filter { since: Some(since), ..Filter::default() };
+        reader
+            .for_each_kind(&filter, |_| {
+                kinds += 1;
+                true
+            })
+            .unwrap();
+        kinds
+    });
     timed("host", &|| reader.host(client(7), since).unwrap().map_or(0, |story| story.destinations.len()));
 }
