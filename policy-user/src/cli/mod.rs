@@ -1,6 +1,7 @@
 //! The command line: one file a verb, each parses, calls the library and prints.
 
 mod allow;
+mod apply;
 mod backtest;
 mod change;
 pub mod check;
@@ -14,6 +15,7 @@ mod host;
 mod hosts;
 mod lines;
 mod log;
+mod manual;
 mod migrate;
 mod quarantine;
 mod reload;
@@ -24,6 +26,7 @@ mod schema;
 mod status;
 mod table;
 mod test;
+mod version;
 mod when;
 
 use std::fmt;
@@ -58,6 +61,8 @@ struct Cli {
 enum Verb {
     /// Put a policy in force, and log blocked attempts until told to stop; enforcement outlives this process.
     Run(run::Args),
+    /// Put a policy in force and end: enforcement without an agent, as early at boot; the next `run` adopts it.
+    Apply(apply::Args),
     /// Judge a policy file without touching the machine.
     Check(check::Args),
     /// Say what a policy decides about one connection, by which steps, and what would let it pass.
@@ -104,6 +109,12 @@ enum Verb {
     Release(quarantine::ReleaseArgs),
     /// End enforcement: remove every program from every interface.
     Detach(detach::Args),
+    /// Show what this binary is: version, and the SHA-256 of the kernel programs in it.
+    Version(version::Args),
+    /// Write a manual page for every command.
+    Man(manual::ManArgs),
+    /// Print completions for a shell.
+    Completions(manual::CompletionsArgs),
 }
 
 /// Where the agent's things are; packages and tests move them.
@@ -144,6 +155,7 @@ pub fn main() -> ExitCode {
         .init();
     match cli.verb {
         Verb::Run(args) => finish(run::run(args)),
+        Verb::Apply(args) => finish(apply::run(args)),
         Verb::Check(args) => check::run(&args),
         Verb::Explain(args) => finish(explain::run(&args)),
         Verb::Diff(args) => diff::run(&args),
@@ -167,6 +179,9 @@ pub fn main() -> ExitCode {
         Verb::Quarantine(args) => finish(quarantine::run(args)),
         Verb::Release(args) => finish(quarantine::release(&args)),
         Verb::Detach(args) => finish(detach::run(&args)),
+        Verb::Version(args) => finish(version::run(&args)),
+        Verb::Man(args) => finish(manual::man(&args)),
+        Verb::Completions(args) => finish(manual::completions(&args)),
     }
 }
 
