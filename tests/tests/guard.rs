@@ -100,9 +100,21 @@ fn deleting_and_making_the_inside_interface_again_leaks_nothing() -> Result<()> 
 #[test]
 fn a_program_in_front_of_ours_is_an_alarm_and_loses_its_place() -> Result<()> {
     require_root_or_skip!();
+    defends_its_place(&[])
+}
+
+#[test]
+fn the_three_capabilities_of_the_service_are_enough_to_see_it() -> Result<()> {
+    require_root_or_skip!();
+    defends_its_place(&["setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon", "--no-new-privs"])
+}
+
+fn defends_its_place(starter: &[&str]) -> Result<()> {
     let lab = Lab::builder().build()?;
     let _listener = lab.internet().listen(provider(25))?;
-    let mut agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    let mut agent = Agent::prepare(&lab, &built_binary()?, POLICY)?;
+    agent.start_by(starter);
+    agent.run()?;
     let _intruder = intruder::put_in_front(lab.gateway(), "lan0")?;
     let begun = Instant::now();
     let alarm = agent.process()?.wait_for_line("ALARM", Duration::from_secs(5));
