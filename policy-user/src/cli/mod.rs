@@ -8,6 +8,7 @@ pub mod check;
 mod confirm;
 mod detach;
 mod diff;
+mod doctor;
 mod explain;
 mod flags;
 mod history;
@@ -107,6 +108,8 @@ enum Verb {
     Quarantine(quarantine::Args),
     /// End a client's quarantine.
     Release(quarantine::ReleaseArgs),
+    /// Examine this machine: what could keep it from being a tight gateway, and what to do.
+    Doctor(doctor::Args),
     /// End enforcement: remove every program from every interface.
     Detach(detach::Args),
     /// Show what this binary is: version, and the SHA-256 of the kernel programs in it.
@@ -178,6 +181,7 @@ pub fn main() -> ExitCode {
         Verb::Flags(args) => finish(flags::run(&args)),
         Verb::Quarantine(args) => finish(quarantine::run(args)),
         Verb::Release(args) => finish(quarantine::release(&args)),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Detach(args) => finish(detach::run(&args)),
         Verb::Version(args) => finish(version::run(&args)),
         Verb::Man(args) => finish(manual::man(&args)),
