@@ -24,6 +24,8 @@ pub struct Agent<'lab> {
     policy: PathBuf,
     state: PathBuf,
     control: PathBuf,
+    /// Variables and programs in front of the agent, such as `setpriv` or a service manager's environment.
+    starter: Vec<String>,
     process: Option<ChildGuard>,
 }
 
@@ -44,10 +46,16 @@ impl<'lab> Agent<'lab> {
         };
         let (state, control) = (private("state")?, private("control")?.join("socket"));
         let binary = binary.to_owned();
-        let agent =
-            Self { lab, binary, policy: lab.dir().join("policy.yaml"), state, control, process: None };
+        let policy_file = lab.dir().join("policy.yaml");
+        let starter = Vec::new();
+        let agent = Self { lab, binary, policy: policy_file, state, control, starter, process: None };
         agent.write_policy(policy)?;
         Ok(agent)
+    }
+
+    /// Has the process started from now on by this program and its arguments, which must end by becoming it.
+    pub fn start_by(&mut self, words: &[&str]) {
+        self.starter = words.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// Where its policy lies.
@@ -92,7 +100,11 @@ impl<'lab> Agent<'lab> {
 
     /// A verb of the command line with this agent's places, in the gateway's namespace.
     pub fn command(&self, verb: &str) -> Result<Command> {
-        let mut command = self.lab.gateway().command(&self.binary.to_string_lossy());
+        let starter = if verb == "run" { self.starter.as_slice() } else { &[] };
+        let binary = self.binary.to_string_lossy();
+        let mut words = starter.iter().map(String::as_str).chain([binary.as_ref()]);
+        let mut command = self.lab.gateway().command(words.next().unwrap_or_default());
+        command.args(words);
         let places: [OsString; 6] = [
             "--bpffs".into(),
             self.lab.bpffs()?.into(),

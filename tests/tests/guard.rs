@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lab::{Agent, Lab, built_binary, provider, require_root_or_skip};
 
+mod intruder;
+
 const POLICY: &str = r#"version: 1
 name: guard
 interfaces: { inside: [lan0], outside: [wan0] }
@@ -100,9 +102,21 @@ fn deleting_and_making_the_inside_interface_again_leaks_nothing() -> Result<()> 
 #[test]
 fn a_program_in_front_of_ours_is_an_alarm_and_loses_its_place() -> Result<()> {
     require_root_or_skip!();
+    defends_its_place(&[])
+}
+
+#[test]
+fn the_three_capabilities_of_the_service_are_enough_to_see_it() -> Result<()> {
+    require_root_or_skip!();
+    defends_its_place(&["setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon", "--no-new-privs"])
+}
+
+fn defends_its_place(starter: &[&str]) -> Result<()> {
     let lab = Lab::builder().build()?;
     let _listener = lab.internet().listen(provider(25))?;
-    let mut agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    let mut agent = Agent::prepare(&lab, &built_binary()?, POLICY)?;
+    agent.start_by(starter);
+    agent.run()?;
     let _intruder = intruder::put_in_front(lab.gateway(), "lan0")?;
     let begun = Instant::now();
     let alarm = agent.process()?.wait_for_line("ALARM", Duration::from_secs(5));
@@ -113,55 +127,4 @@ fn a_program_in_front_of_ours_is_an_alarm_and_loses_its_place() -> Result<()> {
     }
     ensure!(!lab.client(0).can_connect(provider(25)), "the program in front lets port 25 out");
     Ok(())
-}
-
-/// A foreign program that ends the chain with TCX_PASS.
-mod intruder {
-    use anyhow::{Context, Result};
-    use aya::programs::links::FdLink;
-    use aya::programs::tc::TcAttachOptions;
-    use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
-    use lab::Host;
-    use object::write::{Object, Symbol, SymbolSection};
-    use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
-
-    /// `r0 = 0; exit`: TCX_PASS, which is TC_ACT_OK (instruction layout: Documentation/bpf/standardization).
-    const CODE: [u8; 16] = [0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
-
-    /// A relocatable object with that one classifier, as a compiler would write it.
-    fn object() -> Result<Vec<u8>> {
-        let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
-        let section = object.add_section(Vec::new(), b"classifier".to_vec(), SectionKind::Text);
-        let symbol = object.add_symbol(Symbol {
-            name: b"pass".to_vec(),
-            value: 0,
-            size: CODE.len() as u64,
-            kind: SymbolKind::Text,
-            scope: SymbolScope::Linkage,
-            weak: false,
-            section: SymbolSection::Undefined,
-            flags: SymbolFlags::None,
-        });
-        object.add_symbol_data(symbol, section, &CODE, 8);
-        let license = object.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
-        object.append_section_data(license, b"GPL\0", 1);
-        Ok(object.write()?)
-    }
-
-    pub struct Intruder {
-        _ebpf: aya::Ebpf,
-        _link: FdLink,
-    }
-
-    pub fn put_in_front(host: &Host, interface: &str) -> Result<Intruder> {
-        host.run(|| {
-            let mut ebpf = aya::Ebpf::load(&object()?)?;
-            let program: &mut SchedClassifier = ebpf.program_mut("pass").context("no program")?.try_into()?;
-            program.load()?;
-            let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-            let id = program.attach_with_options(interface, TcAttachType::Ingress, first)?;
-            let link = FdLink::try_from(program.take_link(id)?)?;
-            Ok(Intruder { _ebpf: ebpf, _link: link })
-        })?
-    }
 }

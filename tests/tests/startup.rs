@@ -117,6 +117,8 @@ fn a_machine_that_cannot_enforce_is_refused() -> Result<()> {
     Start { bpffs: plain, ..Start::new(&lab)? }.is_refused(2, &["not a BPF file system", "mount -t bpf"])?;
     let powerless: &[&str] = &["setpriv", "--bounding-set=-all"];
     Start { prefix: powerless, ..Start::new(&lab)? }.is_refused(2, &["CAP_BPF", "as root"])?;
+    let without_one: &[&str] = &["setpriv", "--bounding-set=-all,+bpf,+net_admin"];
+    Start { prefix: without_one, ..Start::new(&lab)? }.is_refused(2, &["CAP_PERFMON"])?;
     // UNAME26 makes any kernel call itself 2.6.
     let old: &[&str] = &["setarch", "--uname-2.6"];
     Start { prefix: old, ..Start::new(&lab)? }.is_refused(2, &["kernel 2.6", "6.6 or newer"])

@@ -74,7 +74,7 @@ impl Enforcement {
         lexicon: Arc<RwLock<Lexicon>>,
         detection: Arc<Detection>,
     ) -> Result<(Self, Changes), Failure> {
-        let First { policy, origin, trial, absent } = first;
+        let First { policy, origin, trial, absent, refused } = first;
         let (netlink, changes) = Netlink::connect()?;
         let all = netlink.interfaces().await?;
         let (inside, outside) = attachable(&policy.policy, &all, absent)?;
@@ -110,7 +110,7 @@ impl Enforcement {
             departed: Departed::read(&config.state_dir),
             history: History::at(&config.state_dir),
             trial,
-            reload_error: None,
+            reload_error: refused,
         };
         enforcement.remember();
         enforcement.remember_trial();

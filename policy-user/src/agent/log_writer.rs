@@ -25,6 +25,8 @@ pub enum Format {
     Json,
     /// Aligned lines for people.
     Human,
+    /// No attempts on standard output: the block log has them. A file that the policy names gets JSON.
+    Quiet,
 }
 
 /// Batches that wait for the thread. When they are full the events stay in the kernel's ring, where losses are counted.
@@ -87,7 +89,7 @@ impl LogWriter {
     pub fn announce(&self, in_force: &InForce) {
         let interfaces: Vec<_> = in_force.interfaces.iter().map(|c| c.interface.as_str()).collect();
         let line = match self.format {
-            Format::Json => {
+            Format::Json | Format::Quiet => {
                 let mut ready = serde_json::json!({
                     "event": "READY",
                     "policy": in_force.policy,
@@ -123,7 +125,7 @@ impl LogWriter {
     pub async fn write_flags(&self, flags: &[FlagEvent]) {
         self.copy(flags, |flag| flag.time);
         // People read them in the agent's own log, which has them already.
-        if self.format == Format::Json && !flags.is_empty() {
+        if self.format != Format::Human && !flags.is_empty() {
             self.queue(flags, "changes of flags").await;
         }
     }
@@ -140,10 +142,14 @@ impl LogWriter {
     }
 
     async fn queue<T: Serialize + Display>(&self, rows: &[T], what: &'static str) {
+        let to_file = self.file.lock().is_ok_and(|file| file.is_some());
+        if self.format == Format::Quiet && !to_file {
+            return;
+        }
         let mut text = String::new();
         for row in rows {
             match self.format {
-                Format::Json => match serde_json::to_string(row) {
+                Format::Json | Format::Quiet => match serde_json::to_string(row) {
                     Ok(json) => text.push_str(&json),
                     Err(error) => log::error!("{what} can't be written as JSON: {error}"),
                 },

@@ -10,6 +10,7 @@ mod log_writer;
 pub mod pending;
 mod pump;
 mod quarantine;
+mod service;
 mod start;
 
 use std::fs::{self, File, TryLockError};
@@ -27,7 +28,7 @@ use crate::attempt::Lexicon;
 use crate::control;
 use crate::datapath::{self, KernelLog};
 use crate::failure::Failure;
-use crate::status::{AgentInfo, Status};
+use crate::status::{AgentInfo, InForce, Status};
 use detection::Detection;
 pub use detection::{AcknowledgeRequest, FlagCounts, FlagEvent, Flagged};
 use enforcement::Enforcement;
@@ -37,6 +38,7 @@ use inbox::Inbox;
 pub use log_writer::Format;
 use log_writer::LogWriter;
 pub use quarantine::{QuarantineRequest, Quarantined};
+use service::ServiceManager;
 use start::First;
 
 /// Where the agent finds and keeps things.
@@ -48,6 +50,9 @@ pub struct Config {
     pub control: PathBuf,
     pub format: Format,
     pub kernel_log: KernelLog,
+    /// Nobody is there to correct a mistake: missing interfaces are waited for, and where the policy file is refused, the
+    /// last good policy is put in force.
+    pub unattended: bool,
 }
 
 /// What others ask of the running agent.
@@ -111,9 +116,8 @@ pub async fn run(
     let info =
         AgentInfo { pid: std::process::id(), version: env!("CARGO_PKG_VERSION"), since: Timestamp::now() };
     writer.announce(enforcement.in_force());
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        log::debug!("no service manager to tell: {error}");
-    }
+    let mut manager = ServiceManager::find();
+    manager.ready();
 
     let mut look = tokio::time::interval(WATCH);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -131,6 +135,7 @@ pub async fn run(
                     log::error!("{error}; the policy before stays in force");
                 }
             }
+            () = manager.due() => manager.feed(),
             () = over(enforcement.time_to_roll_back()) => enforcement.time_is_up(&writer).await,
             Some(request) = inbox.next() => match request {
                 Request::Reload(request, user, asker) if request == ReloadRequest::default() => {
@@ -153,12 +158,24 @@ pub async fn run(
             }
         }
     }
+    manager.stopping();
     control.abort();
     let _ = fs::remove_file(&config.control);
     pump.stop().await;
     detection.save();
     log::info!("stopped; the policy stays in force (`smtpfence detach` ends it)");
     Ok(())
+}
+
+/// Puts the policy in force and leaves it there without an agent: what is covered now stays covered, interfaces that appear
+/// later wait for one.
+pub async fn apply(config: &Config) -> Result<InForce, Failure> {
+    let first = First::choose(config)?;
+    datapath::check_machine()?;
+    let _lock = lock(&config.state_dir)?;
+    let detection = Arc::new(Detection::start(&config.state_dir, &first.policy.policy));
+    let (enforcement, _changes) = Enforcement::start(config, first, Arc::default(), detection).await?;
+    Ok(enforcement.in_force().clone())
 }
 
 /// Reloads once for all who wait for it.

@@ -16,6 +16,8 @@ pub struct First {
     pub origin: Origin,
     pub trial: Option<Trial>,
     pub absent: Absent,
+    /// Why the policy file was refused, where another policy stands in for it.
+    pub refused: Option<String>,
 }
 
 impl First {
@@ -30,8 +32,13 @@ impl First {
                 Err(error) => log::error!("{error}; the policy file is put in force instead"),
             }
         }
-        let policy = load_policy(&config.policy).map_err(|error| with_way_back(error, config))?;
-        Ok(Self { policy, origin: Origin::nobody(How::Start), trial: None, absent: Absent::Refused })
+        let absent = if config.unattended { Absent::Waited } else { Absent::Refused };
+        let (policy, refused) = match load_policy(&config.policy) {
+            Ok(policy) => (policy, None),
+            Err(error) if config.unattended => last_good(error, config)?,
+            Err(error) => return Err(with_way_back(error, config)),
+        };
+        Ok(Self { policy, origin: Origin::nobody(How::Start), trial: None, absent, refused })
     }
 }
 
@@ -68,7 +75,24 @@ fn resume(mut trial: Trial, config: &Config) -> Result<Option<First>, Failure> {
     let Text { text, .. } = chosen;
     let (policy, _) = policy::load_text(&config.policy, text)?;
     // The interfaces were there when it came into force; nobody sits here to correct their names.
-    Ok(Some(First { policy, origin, trial: Some(trial), absent: Absent::Waited }))
+    Ok(Some(First { policy, origin, trial: Some(trial), absent: Absent::Waited, refused: None }))
+}
+
+/// The last policy that was in force and is still valid, in place of a file that is refused; and why it is.
+fn last_good(error: Failure, config: &Config) -> Result<(LoadedPolicy, Option<String>), Failure> {
+    let history = History::at(&config.state_dir);
+    let kept = history.list(None).unwrap_or_default();
+    let valid = |revision: &str| {
+        let (_, text) = history.find(revision).ok()?;
+        policy::load_text(&config.policy, text).ok().map(|(policy, _)| policy)
+    };
+    let Some(policy) = kept.iter().find_map(|kept| valid(&kept.revision)) else { return Err(error) };
+    log::error!(
+        "ALARM: {error}\nthe last good policy stands in for it: {}, revision {}. Correct the file and run `smtpfence reload`",
+        policy.policy.name.escape_debug(),
+        policy.revision
+    );
+    Ok((policy, Some(error.to_string())))
 }
 
 /// Adds to a refusal what could be put in force instead. Not done unasked: an agent that runs another policy than the

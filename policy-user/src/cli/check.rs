@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::policy::{self, Diagnostic, LoadError, LoadedPolicy, Strictness, diagnostics};
 
-mod live;
+pub(super) mod live;
 mod sarif;
 mod summary;
 

@@ -1,12 +1,14 @@
 //! The command line: one file a verb, each parses, calls the library and prints.
 
 mod allow;
+mod apply;
 mod backtest;
 mod change;
 pub mod check;
 mod confirm;
 mod detach;
 mod diff;
+mod doctor;
 mod explain;
 mod flags;
 mod history;
@@ -14,6 +16,7 @@ mod host;
 mod hosts;
 mod lines;
 mod log;
+mod manual;
 mod migrate;
 mod quarantine;
 mod reload;
@@ -24,6 +27,7 @@ mod schema;
 mod status;
 mod table;
 mod test;
+mod version;
 mod when;
 
 use std::fmt;
@@ -58,6 +62,8 @@ struct Cli {
 enum Verb {
     /// Put a policy in force, and log blocked attempts until told to stop; enforcement outlives this process.
     Run(run::Args),
+    /// Put a policy in force and end: enforcement without an agent, as early at boot; the next `run` adopts it.
+    Apply(apply::Args),
     /// Judge a policy file without touching the machine.
     Check(check::Args),
     /// Say what a policy decides about one connection, by which steps, and what would let it pass.
@@ -102,8 +108,16 @@ enum Verb {
     Quarantine(quarantine::Args),
     /// End a client's quarantine.
     Release(quarantine::ReleaseArgs),
+    /// Examine this machine: what could keep it from being a tight gateway, and what to do.
+    Doctor(doctor::Args),
     /// End enforcement: remove every program from every interface.
     Detach(detach::Args),
+    /// Show what this binary is: version, and the SHA-256 of the kernel programs in it.
+    Version(version::Args),
+    /// Write a manual page for every command.
+    Man(manual::ManArgs),
+    /// Print completions for a shell.
+    Completions(manual::CompletionsArgs),
 }
 
 /// Where the agent's things are; packages and tests move them.
@@ -144,6 +158,7 @@ pub fn main() -> ExitCode {
         .init();
     match cli.verb {
         Verb::Run(args) => finish(run::run(args)),
+        Verb::Apply(args) => finish(apply::run(args)),
         Verb::Check(args) => check::run(&args),
         Verb::Explain(args) => finish(explain::run(&args)),
         Verb::Diff(args) => diff::run(&args),
@@ -166,7 +181,11 @@ pub fn main() -> ExitCode {
         Verb::Flags(args) => finish(flags::run(&args)),
         Verb::Quarantine(args) => finish(quarantine::run(args)),
         Verb::Release(args) => finish(quarantine::release(&args)),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Detach(args) => finish(detach::run(&args)),
+        Verb::Version(args) => finish(version::run(&args)),
+        Verb::Man(args) => finish(manual::man(&args)),
+        Verb::Completions(args) => finish(manual::completions(&args)),
     }
 }
 

@@ -12,11 +12,8 @@ use crate::failure::Failure;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Policy to put in force.
-    #[arg(long, value_name = "FILE", default_value = "/etc/smtpfence/policy.yaml")]
-    policy: PathBuf,
     #[command(flatten)]
-    places: Places,
+    start: Start,
     /// How attempts are written.
     #[arg(long, value_enum, default_value = "json")]
     format: Format,
@@ -25,17 +22,37 @@ pub struct Args {
     kernel_log: KernelLog,
 }
 
+/// What is put in force, and how.
+#[derive(clap::Args)]
+pub struct Start {
+    /// Policy to put in force.
+    #[arg(long, value_name = "FILE", default_value = "/etc/smtpfence/policy.yaml")]
+    policy: PathBuf,
+    #[command(flatten)]
+    places: Places,
+    /// Nobody is there to correct a mistake, as at boot: wait for interfaces that are missing, and where the policy file is
+    /// refused, put the last good policy in force and say so.
+    #[arg(long)]
+    unattended: bool,
+}
+
+impl Start {
+    pub fn config(self, format: Format, kernel_log: KernelLog) -> Config {
+        Config {
+            // Others read and write this file too, each from a directory of its own.
+            policy: std::path::absolute(&self.policy).unwrap_or(self.policy),
+            bpffs: self.places.bpffs,
+            state_dir: self.places.state_dir,
+            control: self.places.control,
+            format,
+            kernel_log,
+            unattended: self.unattended,
+        }
+    }
+}
+
 pub fn run(args: Args) -> Result<(), Failure> {
-    // Others read and write this file too, each from a directory of its own.
-    let policy = std::path::absolute(&args.policy).unwrap_or(args.policy);
-    let config = Config {
-        policy,
-        bpffs: args.places.bpffs,
-        state_dir: args.places.state_dir,
-        control: args.places.control,
-        format: args.format,
-        kernel_log: args.kernel_log,
-    };
+    let config = args.start.config(args.format, args.kernel_log);
     tokio::runtime::Runtime::new()
         .map_err(|error| Failure::CouldNotRun(format!("can't start the runtime: {error}")))?
         .block_on(async {

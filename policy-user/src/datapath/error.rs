@@ -10,7 +10,9 @@ pub enum DatapathError {
          (Debian 12: linux-image-amd64 from bookworm-backports)"
     )]
     KernelTooOld { found: String, needed: String },
-    #[error("no rights: loading a packet filter takes CAP_BPF and CAP_NET_ADMIN; start smtpfence as root")]
+    #[error(
+        "no rights: loading a packet filter takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; start smtpfence as root"
+    )]
     NoRights,
     #[error("{path} is not a BPF file system; mount one: mount -t bpf -o mode=0700 bpf {path}")]
     NoBpffs { path: PathBuf },

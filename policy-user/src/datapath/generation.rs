@@ -17,6 +17,12 @@ use crate::policy::compile::Tables;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/policy-ebpf"));
 
+/// SHA-256 of the built-in kernel programs: what an admin compares with a build of their own.
+pub fn object_digest() -> String {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(OBJECT).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// How much the kernel programs tell about rare paths. Off costs nothing: the level is a constant of the generation, so the
 /// verifier removes the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

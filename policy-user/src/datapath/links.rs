@@ -10,6 +10,7 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, load
 use aya::sys::SyscallError;
 use serde::{Deserialize, Serialize};
 
+use super::chain::programs_at;
 use super::error::DatapathError;
 use super::generation::Generation;
 use super::pins::Pins;
@@ -137,15 +138,13 @@ pub enum Position {
 
 /// Looks up the position of our program on an interface.
 pub fn position(pins: &Pins, coverage: &Coverage) -> Position {
-    position_at(&pin_path(pins, coverage.hook, coverage.ifindex), coverage.hook, &coverage.interface)
+    position_at(&pin_path(pins, coverage.hook, coverage.ifindex), coverage.hook, coverage.ifindex)
 }
 
-fn position_at(pin: &Path, hook: Hook, interface: &str) -> Position {
+fn position_at(pin: &Path, hook: Hook, ifindex: u32) -> Position {
     let Some(ours) = program_of(pin) else { return Position::Missing };
-    let Ok((_, programs)) = SchedClassifier::query_tcx(interface, hook.direction()) else {
-        return Position::Unknown;
-    };
-    match programs.iter().position(|program| program.id() == ours) {
+    let Ok(programs) = programs_at(ifindex, hook) else { return Position::Unknown };
+    match programs.iter().position(|program| *program == ours) {
         Some(0) => Position::First,
         Some(_) => Position::Behind,
         None => Position::Missing,
@@ -165,7 +164,7 @@ fn cover(
         make_first(program, hook, interface)?.pin(pin).map_err(|error| pin_error("write", pin, error))?;
         return Ok(true);
     }
-    if position_at(pin, hook, &interface.name) == Position::Behind {
+    if position_at(pin, hook, interface.index) == Position::Behind {
         // A swapped program would stand where the old one stood, so a new link goes in front before the old one leaves.
         log::warn!(
             "{}: another program has put itself in front of ours; taking the first place",

@@ -9,6 +9,8 @@ pub const MINIMUM_KERNEL: (u32, u32) = (6, 6);
 
 /// Numbers of the capabilities that loading and attaching take (`linux/capability.h`).
 const CAP_NET_ADMIN: u32 = 12;
+/// Without it the verifier takes precautions against speculation that refuse the door's arithmetic on pointers.
+const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
 /// Refuses a machine on which enforcement could not work.
@@ -23,7 +25,7 @@ pub fn check_machine() -> Result<(), DatapathError> {
         });
     }
     let capabilities = effective_capabilities().unwrap_or(0);
-    if [CAP_NET_ADMIN, CAP_BPF].iter().any(|cap| capabilities & (1 << cap) == 0) {
+    if [CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF].iter().any(|cap| capabilities & (1 << cap) == 0) {
         return Err(DatapathError::NoRights);
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! What keeps enforcement alive: a pinned link holds its program, the program holds its policy maps, and the pinned state
 //! maps outlive both. The agent holds nothing that enforcement needs.
 
+mod chain;
 mod error;
 mod events;
 mod generation;
@@ -12,9 +13,10 @@ mod machine;
 mod pins;
 mod state;
 
+pub use chain::programs_at;
 pub use error::DatapathError;
 pub use events::{EventStream, forward_kernel_log};
-pub use generation::{Generation, KernelLog, TestPacket, TestResult};
+pub use generation::{Generation, KernelLog, TestPacket, TestResult, object_digest};
 pub use hosts::HostCount;
 pub use links::{Coverage, Hook, Inside, Position, attach, detach, position};
 pub use machine::{MINIMUM_KERNEL, boot_time, check_machine};

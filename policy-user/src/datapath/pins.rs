@@ -42,6 +42,23 @@ impl Pins {
         Ok(pins)
     }
 
+    /// Whether our directory is there and can be trusted; changes nothing.
+    pub fn examine(bpffs: &Path) -> Result<bool, DatapathError> {
+        if !is_bpffs(bpffs) {
+            return Err(DatapathError::NoBpffs { path: bpffs.to_owned() });
+        }
+        let pins = Self::at(bpffs);
+        for dir in [&pins.root, &pins.version, &pins.maps(), &pins.links()] {
+            match trust(dir) {
+                Err(DatapathError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    return Ok(false);
+                }
+                other => other?,
+            }
+        }
+        Ok(true)
+    }
+
     /// The directory that `detach` removes.
     pub fn root(&self) -> &Path {
         &self.root

@@ -213,6 +213,16 @@ fn judge_default_routes(
 }
 
 impl Live {
+    /// The interfaces that the policy's inside entries stand for now, escaped.
+    pub fn inside_names(&self) -> Vec<String> {
+        self.inside.iter().flat_map(|it| it.interfaces.clone()).collect()
+    }
+
+    /// The same for the outside ones.
+    pub fn outside_names(&self) -> Vec<String> {
+        self.outside.iter().flat_map(|it| it.interfaces.clone()).collect()
+    }
+
     pub fn to_json(&self) -> Value {
         let side = |side: &[Matches]| {
             side.iter()
