@@ -24,6 +24,7 @@ mod schema;
 mod status;
 mod table;
 mod test;
+mod verdicts;
 mod when;
 
 use std::fmt;
@@ -36,8 +37,6 @@ use jiff::{SpanRelativeTo, SpanTotal, Timestamp, Unit};
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::policy;
-use crate::status::InForce;
 
 #[derive(Parser)]
 #[command(
@@ -79,7 +78,7 @@ enum Verb {
     /// Show blocked attempts, the newest last; works without an agent too.
     Log(log::Args),
     /// List the hosts with blocked attempts, the busiest first; works without an agent too.
-    Hosts(hosts::Args),
+    Hosts(hosts::HostsArgs),
     /// Tell all about one client, and what to do next; works without an agent too.
     Host(host::Args),
     /// List what was tried to be reached, the most tried first; works without an agent too.
@@ -203,9 +202,7 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 
 /// The lease files of the policy that was put in force last, as its file is now; none where that can't be read.
 fn lease_files(state_dir: &Path) -> Vec<PathBuf> {
-    let in_force = InForce::read(state_dir);
-    let loaded = in_force.and_then(|it| policy::load(&it.file, policy::Strictness::Advisory).ok());
-    loaded.map(|(loaded, _)| loaded.policy.lease_files).unwrap_or_default()
+    verdicts::policy_in_force(state_dir).map(|policy| policy.lease_files).unwrap_or_default()
 }
 
 /// A string of the agent, made harmless for a terminal: interface names are anybody's.
