@@ -73,7 +73,7 @@ struct Known<'a> {
 }
 
 /// What the policy says about this client by name.
-fn entries_for(client: IpAddr, policy: &Policy) -> Vec<Value> {
+pub fn entries_for(client: IpAddr, policy: &Policy) -> Vec<Value> {
     let servers = policy.mail_servers.iter().filter(|server| server.addresses.contains(&client));
     let servers = servers.map(|server| json!({ "kind": "mail_server", "name": server.name }));
     let covers = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&client));
@@ -162,11 +162,27 @@ fn print_destinations(out: &mut impl Write, story: &HostStory) -> io::Result<()>
 const COLUMNS: i64 = 72;
 
 pub fn print_hours(out: &mut impl Write, hours: &[HourCount], since: Timestamp) -> io::Result<()> {
+    let Chart { bars, hours_each, most } = chart(hours, since, COLUMNS);
+    let per = if hours_each == 1 { "hour".to_owned() } else { format!("{hours_each} hours") };
+    writeln!(out, "\n{bars}  attempts per {per}, {most} at most; the right end is now\n")
+}
+
+/// Attempts over time as a line of bars; the right end is now.
+pub struct Chart {
+    pub bars: String,
+    /// How many hours one bar stands for.
+    pub hours_each: i64,
+    /// What the highest bar stands for.
+    pub most: u64,
+}
+
+/// A chart of at most one bar more than `room`.
+pub fn chart(hours: &[HourCount], since: Timestamp, room: i64) -> Chart {
     const HOUR: i64 = 3600;
     let (first, last) = (since.as_second().div_euclid(HOUR), Timestamp::now().as_second().div_euclid(HOUR));
-    let width = ((last - first) / COLUMNS + 1).max(1);
+    let width = ((last - first) / room.max(1) + 1).max(1);
     let mut columns =
-        vec![0u64; usize::try_from((last - first) / width + 1).unwrap_or(1).min(COLUMNS as usize + 1)];
+        vec![0u64; usize::try_from((last - first) / width + 1).unwrap_or(1).min(room as usize + 1)];
     for count in hours {
         let column = (count.hour.as_second().div_euclid(HOUR) - first) / width;
         if let Some(sum) = usize::try_from(column).ok().and_then(|column| columns.get_mut(column)) {
@@ -174,13 +190,11 @@ pub fn print_hours(out: &mut impl Write, hours: &[HourCount], since: Timestamp) 
         }
     }
     let most = columns.iter().copied().max().unwrap_or(0);
-    let per = if width == 1 { "hour".to_owned() } else { format!("{width} hours") };
-    let bars: String = columns.iter().map(|count| bar(*count, most)).collect();
-    writeln!(out, "\n{bars}  attempts per {per}, {most} at most; the right end is now\n")
+    Chart { bars: columns.iter().map(|count| bar(*count, most)).collect(), hours_each: width, most }
 }
 
 /// An eighth at least where there is anything at all.
-fn bar(count: u64, most: u64) -> char {
+pub fn bar(count: u64, most: u64) -> char {
     const BARS: [char; 9] = ['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     match (count * 8).div_ceil(most.max(1)) {
         0 => BARS[0],
@@ -189,7 +203,7 @@ fn bar(count: u64, most: u64) -> char {
 }
 
 /// What an admin would do now, as commands to paste.
-fn next(story: &HostStory, entries: &[Value]) -> Vec<String> {
+pub fn next(story: &HostStory, entries: &[Value]) -> Vec<String> {
     let client = story.client;
     let mut lines = Vec::new();
     if entries.iter().any(|entry| entry["kind"] == "mail_server") {

@@ -103,7 +103,7 @@ fn print_hosts(
         hosts_table(listed, verdicts.is_some()).print(out)?;
     }
     tell_rest(out, listed.len(), all)?;
-    let flagged = verdicts.map_or(0, |verdicts| verdicts.all().len());
+    let flagged = verdicts.map_or(0, Verdicts::count);
     if args.flagged && flagged > all {
         writeln!(out, "{flagged} hosts are flagged, some before that time; `smtpfence flags` lists them")?;
     }

@@ -24,6 +24,7 @@ mod schema;
 mod status;
 mod table;
 mod test;
+mod top;
 mod verdicts;
 mod when;
 
@@ -83,6 +84,8 @@ enum Verb {
     Host(host::Args),
     /// List what was tried to be reached, the most tried first; works without an agent too.
     Destinations(hosts::Args),
+    /// Watch rates, hosts and attempts live, and act on them; works without an agent too.
+    Top(top::Args),
     /// Sum up a time for others: text, JSON, or one HTML page with charts; works without an agent too.
     Report(report::Args),
     /// Make the running agent read its policy file again; on any error the policy before stays.
@@ -156,6 +159,7 @@ pub fn main() -> ExitCode {
         Verb::Hosts(args) => finish(hosts::hosts(&args)),
         Verb::Host(args) => finish(host::run(&args)),
         Verb::Destinations(args) => finish(hosts::destinations(&args)),
+        Verb::Top(args) => finish(top::run(&args)),
         Verb::Report(args) => finish(report::run(&args)),
         Verb::Reload(args) => finish(reload::run(&args)),
         Verb::Confirm(args) => finish(confirm::run(&args)),

@@ -1,5 +1,6 @@
 //! Which hosts are flagged: from the agent, or from what the last one has kept.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -13,9 +14,9 @@ use crate::failure::Failure;
 use crate::policy::{self, Policy, Strictness};
 use crate::status::InForce;
 
-/// The flags of all hosts, with the fields of `GET /v1/flags`.
+/// The flags of all hosts by what each is told apart by, with the fields of `GET /v1/flags`.
 #[derive(Clone, Debug, Default)]
-pub struct Verdicts(Vec<Value>);
+pub struct Verdicts(HashMap<String, Value>);
 
 impl Verdicts {
     /// From a running agent, else from the state directory.
@@ -25,10 +26,12 @@ impl Verdicts {
     }
 
     pub fn from_agent(flags: Value) -> Self {
-        match flags {
-            Value::Array(flags) => Self(flags),
-            _ => Self::default(),
-        }
+        let flags = match flags {
+            Value::Array(flags) => flags,
+            _ => Vec::new(),
+        };
+        let named = |flag: Value| Some((flag["host"].as_str()?.to_owned(), flag));
+        Self(flags.into_iter().filter_map(named).collect())
     }
 
     pub fn without_agent(state_dir: &Path) -> Result<Self, Failure> {
@@ -38,19 +41,18 @@ impl Verdicts {
                     .to_owned(),
             )
         })?;
-        let flagged = agent::remembered(state_dir, &policy)?;
-        Ok(Self(flagged.iter().map(|flagged| json!(flagged)).collect()))
+        Ok(Self::from_agent(json!(agent::remembered(state_dir, &policy)?)))
     }
 
     /// The flag of a host, which is told apart by its MAC, or behind a router by its address.
     pub fn of(&self, client: Option<IpAddr>, mac: Option<Mac>) -> Option<&Value> {
-        let is = |flag: &Value, name: Option<String>| name.is_some_and(|name| flag["host"] == name);
-        let by_mac = self.0.iter().find(|flag| is(flag, mac.map(|mac| mac.to_string())));
-        by_mac.or_else(|| self.0.iter().find(|flag| is(flag, client.map(|client| client.to_string()))))
+        let by_mac = mac.and_then(|mac| self.0.get(&mac.to_string()));
+        by_mac.or_else(|| self.0.get(&client?.to_string()))
     }
 
-    pub fn all(&self) -> &[Value] {
-        &self.0
+    /// How many hosts are flagged.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 }
 
