@@ -211,7 +211,16 @@ fn lease_files(state_dir: &Path) -> Vec<PathBuf> {
 
 /// A string of the agent, made harmless for a terminal: interface names are anybody's.
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("?").escape_debug().to_string()
+    harmless(value.as_str().unwrap_or("?"))
+}
+
+/// A text that nobody has judged yet, so that it can't act on a terminal. Quotes stay as they are.
+fn harmless(text: &str) -> String {
+    let escaped = |c: char| match c {
+        '"' | '\'' => c.to_string(),
+        c => c.escape_debug().to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// Absolute local time and how far away it is.

@@ -63,16 +63,14 @@ fn show(terminal: &mut DefaultTerminal, feed: &Feed, places: &Places) -> Result<
                 .map_err(|error| broken(&error))?;
         }
         changed = event::poll(TICK).map_err(|error| broken(&error))?;
-        if changed {
-            match event::read().map_err(|error| broken(&error))? {
-                Event::Key(key) if key.kind == KeyEventKind::Press => match screen.press(key) {
-                    Some(Effect::Quit) => return Ok(()),
-                    // The thread that listens ends with this one only.
-                    Some(Effect::Wish(wish)) => drop(feed.wishes.send(wish)),
-                    Some(Effect::Run(words)) => *terminal = run_aside(&words, places)?,
-                    None => {}
-                },
-                _ => {}
+        // All keys that are there are one change: pasting must not draw for each character.
+        while event::poll(Duration::ZERO).map_err(|error| broken(&error))? {
+            match pressed(&mut screen)? {
+                Some(Effect::Quit) => return Ok(()),
+                // The thread that takes it ends with this one only.
+                Some(Effect::Wish(wish)) => drop(feed.wishes.send(wish)),
+                Some(Effect::Run(words)) => *terminal = run_aside(&words, places)?,
+                None => {}
             }
         }
         for news in feed.news.try_iter() {
@@ -85,6 +83,14 @@ fn show(terminal: &mut DefaultTerminal, feed: &Feed, places: &Places) -> Result<
                 News::Stop => return Ok(()),
             }
         }
+    }
+}
+
+/// What the next key asks for; a change of the size asks for nothing.
+fn pressed(screen: &mut Screen) -> Result<Option<Effect>, Failure> {
+    match event::read().map_err(|error| broken(&error))? {
+        Event::Key(key) if key.kind == KeyEventKind::Press => Ok(screen.press(key)),
+        _ => Ok(None),
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Field {
     pub label: &'static str,
     pub text: String,
     pub hint: &'static str,
+    /// A proposal, which the first key that is typed replaces.
+    proposed: bool,
 }
 
 /// The last question before something changes.
@@ -91,7 +93,10 @@ impl Form {
 
     pub fn type_in(&mut self, c: char) {
         self.error = None;
-        let text = &mut self.fields[self.at].text;
+        let Field { text, proposed, .. } = &mut self.fields[self.at];
+        if std::mem::take(proposed) {
+            text.clear();
+        }
         if !c.is_control() && text.chars().count() < LONGEST {
             text.push(c);
         }
@@ -99,6 +104,7 @@ impl Form {
 
     pub fn delete(&mut self) {
         self.error = None;
+        self.fields[self.at].proposed = false;
         self.fields[self.at].text.pop();
     }
 
@@ -116,8 +122,7 @@ impl Form {
         let length = self.fields.iter().position(|field| field.label == "for").unwrap_or(0);
         let seconds = match crate::cli::seconds(self.fields[length].text.trim()) {
             Ok(seconds) if seconds > 0 => seconds,
-            Ok(_) => return self.refuse(length, "it must last at least a second".to_owned()),
-            Err(error) => return self.refuse(length, error),
+            _ => return self.refuse(length, "that is no length of time: write 30m, 2h or 7d".to_owned()),
         };
         Some(match self.kind {
             Kind::Quarantine(host) => self.confirm_quarantine(host, seconds),
@@ -163,7 +168,7 @@ impl Form {
 
 impl Field {
     fn new(label: &'static str, text: &str, hint: &'static str) -> Self {
-        Self { label, text: text.to_owned(), hint }
+        Self { label, text: text.to_owned(), hint, proposed: true }
     }
 }
 
@@ -210,7 +215,7 @@ mod tests {
         assert_eq!((form.at, form.error.as_deref()), (1, Some("reason is missing")));
         let mut form = filled(Form::quarantine(CLIENT), &[("for", "soon"), ("reason", "bot")]);
         assert_eq!(form.submit(), None);
-        assert!(form.at == 0 && form.error.unwrap().contains("write 30m"));
+        assert!(form.at == 0 && form.error.unwrap().contains("30m"));
         let mut form = filled(Form::quarantine(CLIENT), &[("for", "2h"), ("reason", "it's a bot")]);
         let confirm = form.submit().unwrap();
         let asked = Quarantining { host: CLIENT, seconds: 7200, reason: "it's a bot".to_owned() };

@@ -16,6 +16,7 @@ use ratatui::widgets::{Paragraph, Wrap};
 
 use super::palette::Palette;
 use super::screen::Screen;
+use crate::cli::harmless;
 
 /// Below this nothing can be read; from it on nothing is missing that can't be reached by a key.
 const SMALLEST: (u16, u16) = (60, 14);
@@ -52,14 +53,21 @@ pub fn screen(frame: &mut Frame<'_>, screen: &mut Screen, palette: Palette) {
 }
 
 fn overview(frame: &mut Frame<'_>, body: Rect, screen: &Screen, palette: Palette) {
-    // Reasons get a quarter, the two lists what is left.
-    let reasons = u16::try_from(screen.reasons.len()).unwrap_or(u16::MAX).clamp(1, (body.height / 4).max(2));
+    // Reasons get a quarter, and each list half of the rest unless the other needs less.
+    let reasons = count(screen.reasons.len()).clamp(1, (body.height / 4).max(2)) + 1;
+    let rest = body.height - reasons;
+    let spare = rest.saturating_sub(count(screen.attempts().len()) + 1);
+    let hosts = count(screen.hosts().len()).saturating_add(1).clamp(3, (rest / 2).max(spare));
     let [rates, hosts, attempts] =
-        Layout::vertical([Constraint::Length(reasons + 1), Constraint::Fill(1), Constraint::Fill(1)])
+        Layout::vertical([Constraint::Length(reasons), Constraint::Length(hosts), Constraint::Fill(1)])
             .areas(body);
     rates::draw(frame, rates, screen, palette);
     hosts::draw(frame, hosts, screen, palette);
     attempts::draw(frame, attempts, screen, palette);
+}
+
+fn count(lines: usize) -> u16 {
+    u16::try_from(lines).unwrap_or(u16::MAX - 1)
 }
 
 /// What came of the last wish, or the filter.
@@ -67,7 +75,7 @@ fn message_line(screen: &Screen, palette: Palette) -> Line<'static> {
     if let Some(told) = &screen.told {
         return match told {
             Ok(done) => Line::styled(format!(" {done}"), palette.good()),
-            Err(why) => Line::styled(format!(" {}", why.escape_debug()), palette.alarm()),
+            Err(why) => Line::styled(format!(" {}", harmless(why)), palette.alarm()),
         };
     }
     let cursor =
@@ -92,12 +100,11 @@ fn keys_line(screen: &Screen, palette: Palette) -> Line<'static> {
             ("q", "quit"),
         ],
         None => &[
-            ("Tab", "list"),
-            ("↑↓", "move"),
+            ("Tab ↑↓", "move"),
             ("Enter", "host"),
             ("/", "filter"),
-            ("s", "sort"),
             ("Q", "quarantine"),
+            ("R", "release"),
             ("A", "allow"),
             ("?", "help"),
             ("q", "quit"),
@@ -106,7 +113,7 @@ fn keys_line(screen: &Screen, palette: Palette) -> Line<'static> {
     let mut spans = vec![Span::raw(" ")];
     for (key, what) in keys {
         spans.push(Span::styled(*key, palette.heading()));
-        spans.push(Span::raw(format!(" {what}  ")));
+        spans.push(Span::raw(format!(" {what} ")));
     }
     Line::from(spans)
 }

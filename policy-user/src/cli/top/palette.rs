@@ -62,7 +62,8 @@ impl Palette {
     }
 
     pub fn cursor(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
+        // Without the colours of the cells, which reversed can't be read.
+        Style::new().fg(Color::Reset).bg(Color::Reset).add_modifier(Modifier::REVERSED)
     }
 
     fn coloured(self, colour: Color) -> Style {

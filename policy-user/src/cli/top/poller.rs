@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::feed::Wish;
-use super::snapshot::{Agent, HostLine, HostName, Snapshot, Story, Total};
+use super::snapshot::{Agent, HostLine, HostName, Snapshot, Story, Total, Who};
 use crate::agent::QuarantineRequest;
 use crate::attempt::Mac;
 use crate::cli::verdicts::{Verdicts, policy_in_force};
-use crate::cli::{Places, host, hosts, lease_files, text};
+use crate::cli::{Places, host, lease_files, text};
 use crate::control;
 use crate::failure::Failure;
 use crate::identity::Directory;
@@ -180,7 +180,7 @@ impl Poller {
         let totals = self.reader.hosts(day_ago())?;
         let directory = self.directory();
         let line = |total: crate::store::HostTotal| {
-            let who = total.client.map(|client| hosts::who(&directory.look_up(client, total.mac)));
+            let who = total.client.map(|client| Who::of(&directory.look_up(client, total.mac)));
             HostLine { total, who: who.unwrap_or_default() }
         };
         Ok(Arc::new(totals.into_iter().map(line).collect()))

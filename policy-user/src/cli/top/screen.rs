@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::dialog::Dialog;
 use super::meter::Meter;
-use super::snapshot::{Agent, HostLine, HostName, Snapshot, Story};
+use super::snapshot::{Agent, HostLine, HostName, Snapshot, Story, Who};
 use crate::attempt::Mac;
 use crate::cli::verdicts::{self, Verdicts};
 use crate::store::Row;
@@ -31,7 +31,7 @@ pub struct Screen {
     rates: HashMap<HostName, Meter>,
     quarantined: HashSet<IpAddr>,
     /// Name and maker of each client.
-    names: HashMap<(Option<IpAddr>, Option<Mac>), String>,
+    names: HashMap<(Option<IpAddr>, Option<Mac>), Who>,
     /// The newest first.
     attempts: VecDeque<Row>,
     pub panel: Panel,
@@ -218,8 +218,12 @@ impl Screen {
     }
 
     /// Name and maker of a client, as the list of hosts has it.
-    pub fn who(&self, row: &Row) -> &str {
-        self.names.get(&(row.attempt.client, row.attempt.client_mac)).map_or("", String::as_str)
+    pub fn who(&self, row: &Row) -> Option<&Who> {
+        self.names.get(&(row.attempt.client, row.attempt.client_mac))
+    }
+
+    fn flag(&self, row: &Row) -> Option<&Value> {
+        self.verdicts()?.of(row.attempt.client, row.attempt.client_mac)
     }
 
     fn shows(&self, host: &Listed<'_>) -> bool {
@@ -232,7 +236,7 @@ impl Screen {
             &total.client.map(|ip| ip.to_string()).unwrap_or_default(),
             &total.mac.map(|mac| mac.to_string()).unwrap_or_default(),
             &total.interface,
-            &host.line.who,
+            &host.line.who.long,
             &host.flag.map(verdicts::word).unwrap_or_default(),
             &total.totals.reasons.join(" "),
             quarantined,
@@ -249,7 +253,8 @@ impl Screen {
             &attempt.client_mac.map(|mac| mac.to_string()).unwrap_or_default(),
             &attempt.destination.map(|ip| ip.to_string()).unwrap_or_default(),
             &attempt.interface,
-            self.who(row),
+            self.who(row).map_or("", |who| who.long.as_str()),
+            &self.flag(row).map(verdicts::word).unwrap_or_default(),
             attempt.reason,
             attempt.verdict,
         ])

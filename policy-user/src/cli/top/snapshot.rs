@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::attempt::Mac;
 use crate::cli::verdicts::Verdicts;
-use crate::identity::Identity;
+use crate::cli::{harmless, hosts};
+use crate::identity::{Agreement, Identity};
 use crate::store::{HostStory, HostTotal, Row};
 
 /// One look.
@@ -58,14 +59,36 @@ pub struct HostName {
 #[derive(Clone, Debug)]
 pub struct HostLine {
     pub total: HostTotal,
-    /// Name and maker, harmless for a terminal.
-    pub who: String,
+    pub who: Who,
 }
 
 impl HostLine {
     pub fn name(&self) -> HostName {
         let HostTotal { client, mac, interface, .. } = &self.total;
         HostName { client: *client, mac: *mac, interface: interface.clone() }
+    }
+}
+
+/// Whose machine it is, harmless for a terminal.
+#[derive(Clone, Debug, Default)]
+pub struct Who {
+    /// Name, maker, and what does not fit together.
+    pub long: String,
+    /// The most telling of these.
+    pub short: String,
+}
+
+impl Who {
+    pub fn fit(&self, wide: bool) -> &str {
+        if wide { &self.long } else { &self.short }
+    }
+
+    pub fn of(identity: &Identity) -> Self {
+        let best = match identity.neighbour {
+            Agreement::Differs => Some("CLAIMED BY TWO"),
+            _ => identity.name.as_deref().or(identity.vendor.as_deref()),
+        };
+        Self { long: hosts::who(identity), short: harmless(best.unwrap_or_default()) }
     }
 }
 

@@ -66,7 +66,7 @@ fn line<'a>(row: &'a Row, wide: bool, screen: &'a Screen, palette: Palette) -> V
         line.push(Span::raw(attempt.interface.escape_debug().to_string()));
         line.push(Span::raw(attempt.id.as_str()));
     }
-    line.push(Span::raw(screen.who(row)));
+    line.push(Span::raw(screen.who(row).map_or("", |who| who.fit(wide))));
     line
 }
 

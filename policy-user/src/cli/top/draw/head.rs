@@ -9,7 +9,7 @@ use super::super::palette::Palette;
 use super::super::screen::Screen;
 use super::super::snapshot::{Agent, Snapshot};
 use super::columns::fit;
-use crate::cli::text;
+use crate::cli::{harmless, text};
 
 /// Digits of a revision that tell it from others.
 const REVISION: usize = 8;
@@ -50,7 +50,7 @@ fn policy(status: &Value, palette: Palette) -> Vec<Span<'static>> {
     let style = if mode == "enforce" { palette.good() } else { palette.warning() };
     vec![
         Span::raw(format!("{} ", fit(&text(&policy["policy"]), 24))),
-        Span::raw(format!("{}  ", fit(&text(&policy["revision"]), REVISION).replace('…', ""))),
+        Span::raw(format!("{}  ", text(&policy["revision"]).chars().take(REVISION).collect::<String>())),
         Span::styled(mode, style),
     ]
 }
@@ -116,7 +116,7 @@ fn alarms(screen: &Screen, look: &Snapshot) -> Vec<String> {
         }
     }
     if let Err(why) = &look.status {
-        alarms.push(format!("no numbers: {}", why.escape_debug()));
+        alarms.push(format!("no numbers: {}", harmless(why)));
     }
     let status = screen.status();
     let places = status["coverage"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -128,7 +128,7 @@ fn alarms(screen: &Screen, look: &Snapshot) -> Vec<String> {
         format!("{what} {} ({})", text(&place["interface"]), text(&place["hook"]))
     }));
     if let Some(error) = status["store"]["error"].as_str() {
-        alarms.push(format!("block log CAN'T BE WRITTEN: {}", error.escape_debug()));
+        alarms.push(format!("block log CAN'T BE WRITTEN: {}", harmless(error)));
     }
     if !status["pending"].is_null() {
         alarms.push(format!(
@@ -138,7 +138,7 @@ fn alarms(screen: &Screen, look: &Snapshot) -> Vec<String> {
         ));
     }
     if let Some(error) = status["reload_error"].as_str() {
-        alarms.push(format!("reload REFUSED, the policy above stays: {}", error.escape_debug()));
+        alarms.push(format!("reload REFUSED, the policy above stays: {}", harmless(error)));
     }
     alarms
 }

@@ -13,7 +13,7 @@ use super::super::screen::Screen;
 use super::super::snapshot::Story;
 use super::hosts::flag_style;
 use super::wrap::{wrap, wrapped};
-use crate::cli::{ago, host, hosts, text, verdicts, when};
+use crate::cli::{ago, harmless, host, hosts, text, verdicts, when};
 use crate::store::HostStory;
 
 /// Destinations that are shown.
@@ -46,7 +46,7 @@ fn lines(screen: &Screen, client: IpAddr, width: usize, palette: Palette) -> Vec
         lines.extend(flagged(flag, width, palette));
     }
     match &story.story {
-        Err(why) => lines.extend(wrapped(&why.escape_debug().to_string(), width, palette.alarm())),
+        Err(why) => lines.extend(wrapped(&harmless(why), width, palette.alarm())),
         Ok(None) => lines.push(Line::from(format!(" no blocked attempt since {}", when::shown(story.since)))),
         Ok(Some(known)) => lines.extend(known_lines(story, known, width, palette)),
     }

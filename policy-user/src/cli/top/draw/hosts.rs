@@ -10,7 +10,7 @@ use super::super::meter;
 use super::super::palette::Palette;
 use super::super::screen::{Listed, Panel, Screen};
 use super::columns::{self, Column, List, width};
-use crate::cli::text;
+use crate::cli::{harmless, text};
 
 /// From this width on there is room for MAC and interface.
 const WIDE: u16 = 120;
@@ -63,7 +63,7 @@ fn row<'a>(
         row.push(Span::raw(total.mac.map_or("-".to_owned(), |mac| mac.to_string())));
         row.push(Span::raw(total.interface.escape_debug().to_string()));
     }
-    row.push(Span::raw(host.line.who.as_str()));
+    row.push(Span::raw(host.line.who.fit(wide)));
     row
 }
 
@@ -104,7 +104,7 @@ pub fn ago(time: Timestamp, now: Timestamp) -> String {
 fn empty(screen: &Screen) -> String {
     match screen.look.as_ref().map(|look| &look.hosts) {
         None => String::new(),
-        Some(Err(why)) => why.escape_debug().to_string(),
+        Some(Err(why)) => harmless(why),
         Some(Ok(_)) if screen.filter.is_empty() => "no host was blocked in the last 24 hours".to_owned(),
         Some(Ok(_)) => "no host fits the filter".to_owned(),
     }

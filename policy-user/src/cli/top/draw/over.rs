@@ -8,6 +8,7 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 use super::super::dialog::{Confirm, Dialog, Form};
 use super::super::palette::Palette;
 use super::wrap::{wrap, wrapped};
+use crate::cli::harmless;
 
 /// Characters of a line, without the frame.
 const WIDTH: u16 = 72;
@@ -52,7 +53,7 @@ fn form_lines(form: &Form, width: usize, palette: Palette) -> Vec<Line<'static>>
     }
     lines.push(Line::default());
     match &form.error {
-        Some(error) => lines.extend(wrapped(&error.escape_debug().to_string(), width, palette.alarm())),
+        Some(error) => lines.extend(wrapped(&harmless(error), width, palette.alarm())),
         None => lines.push(Line::from(" Tab next field   Enter goes on   Ctrl-U empties it   Esc leaves")),
     }
     lines

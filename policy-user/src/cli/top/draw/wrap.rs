@@ -26,6 +26,9 @@ fn broken(text: &str, width: usize) -> Vec<String> {
         }
         for c in word.chars() {
             if used + 1 >= width {
+                if c == ' ' {
+                    continue;
+                }
                 lines.push(format!(" {line}"));
                 line.clear();
                 used = 0;
