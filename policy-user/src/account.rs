@@ -13,6 +13,8 @@ use crate::policy::compile::Instant;
 /// One account; the field names are a contract.
 #[derive(Clone, Debug, Serialize)]
 pub struct Account {
+    /// Its present name, or the last known one; `#` and the index where none is known.
+    pub interface: String,
     pub interface_index: u32,
     /// None on interfaces without MACs, and for the account of a whole interface.
     pub mac: Option<Mac>,
@@ -30,11 +32,12 @@ pub struct Account {
 
 impl Account {
     /// Words an account; `now` relates its times to the wall clock.
-    pub fn new(host: &HostCount, now: Instant) -> Self {
+    pub fn new(host: &HostCount, interface: String, now: Instant) -> Self {
         let HostCount { key, counts } = host;
         let time = |boot: u64| (counts.first_seen != 0).then(|| wall_time(boot, now));
         let reason = u8::try_from(counts.last_reason).ok().and_then(Reason::from_number);
         Self {
+            interface,
             interface_index: key.ifindex(),
             mac: key.mac().map(Mac),
             address: key.address().to_ip(),

@@ -83,9 +83,8 @@ impl Lexicon {
     }
 
     /// The interface's name; of one that appeared a moment ago, as the kernel knows it.
-    fn interface(&self, index: u32) -> String {
-        let known = self.interfaces.get(&index).cloned();
-        known.or_else(|| netlink::name_of(index)).unwrap_or_else(|| format!("#{index}"))
+    pub fn interface(&self, index: u32) -> String {
+        self.interfaces.get(&index).cloned().unwrap_or_else(|| netlink::present_name(index))
     }
 
     /// Words an event; `now` relates its time to the wall clock.

@@ -118,6 +118,11 @@ impl Netlink {
     }
 }
 
+/// The present name of an interface; `#` and its index where there is none any more.
+pub fn present_name(index: u32) -> String {
+    name_of(index).unwrap_or_else(|| format!("#{index}"))
+}
+
 /// The present name of an interface.
 pub fn name_of(index: u32) -> Option<String> {
     let socket = std::os::unix::net::UnixDatagram::unbound().ok()?;

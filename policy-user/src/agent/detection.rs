@@ -20,6 +20,20 @@ const KEPT: usize = 50_000;
 /// Characters of a note.
 const LONGEST_NOTE: usize = 200;
 
+const FILE: &str = "detector.bin";
+
+/// The hosts that the last agent had flagged, the gravest first, for readers while none runs.
+pub fn remembered(state_dir: &Path, policy: &Policy) -> Result<Vec<Flagged>, Failure> {
+    let Some(saved) = Saved::look(&state_dir.join(FILE))? else { return Ok(Vec::new()) };
+    let now = now();
+    let offset = saved.offset(now);
+    let detector = Detector::resume(rules(policy), saved.memory);
+    let mut inner = Inner { detector, offset, changed: false, save_fails: false };
+    let time = inner.time(now.boot);
+    inner.detector.age(time);
+    Ok(inner.flags())
+}
+
 pub struct Detection {
     path: PathBuf,
     inner: Mutex<Inner>,
@@ -36,7 +50,7 @@ struct Inner {
 impl Detection {
     /// Goes on where the last agent stopped. What it left behind may be damaged: then it begins with nothing.
     pub fn start(state_dir: &Path, policy: &Policy) -> Self {
-        let path = state_dir.join("detector.bin");
+        let path = state_dir.join(FILE);
         let now = now();
         let (offset, memory) = match Saved::read(&path) {
             Some(saved) => (saved.offset(now), Some(saved.memory)),
@@ -87,9 +101,7 @@ impl Detection {
 
     /// The flagged hosts, the gravest first.
     pub fn flags(&self) -> Vec<Flagged> {
-        let inner = self.lock();
-        let flagged = inner.detector.flagged();
-        flagged.into_iter().map(|report| inner.flagged(report)).collect()
+        self.lock().flags()
     }
 
     pub fn counts(&self) -> FlagCounts {
@@ -175,6 +187,10 @@ impl Detection {
 }
 
 impl Inner {
+    fn flags(&self) -> Vec<Flagged> {
+        self.detector.flagged().into_iter().map(|report| self.flagged(report)).collect()
+    }
+
     fn time(&self, boot: u64) -> u32 {
         u32::try_from((boot_seconds(boot) + self.offset).max(0)).unwrap_or(u32::MAX)
     }

@@ -5,7 +5,7 @@ mod reload;
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use policy_common::Addr;
@@ -20,7 +20,9 @@ use super::quarantine::{Quarantine, QuarantineRequest, Quarantined};
 use super::start::First;
 use crate::account::Account;
 use crate::attempt::Lexicon;
-use crate::datapath::{self, Coverage, EventStream, Generation, Inside, KernelLog, Pins, Position, State};
+use crate::datapath::{
+    self, Coverage, EventStream, Generation, HostCount, Inside, KernelLog, Pins, Position, State,
+};
 use crate::failure::Failure;
 use crate::netlink::{Changes, Interface, Netlink};
 use crate::policy::compile::{Instant, Tables, compile};
@@ -194,8 +196,10 @@ impl Enforcement {
 
     /// The exact accounts of hosts, worded.
     pub fn hosts(&self) -> Result<Vec<Account>, Failure> {
-        let now = now();
-        Ok(self.state.hosts()?.iter().map(|host| Account::new(host, now)).collect())
+        let (now, hosts) = (now(), self.state.hosts()?);
+        let lexicon = self.lexicon.read().unwrap_or_else(PoisonError::into_inner);
+        let account = |host: &HostCount| Account::new(host, lexicon.interface(host.key.ifindex()), now);
+        Ok(hosts.iter().map(account).collect())
     }
 
     /// Closes accounts of hosts that were idle for long, where the kernel's map gets full.

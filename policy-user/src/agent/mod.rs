@@ -30,7 +30,7 @@ use crate::datapath::{self, KernelLog};
 use crate::failure::Failure;
 use crate::status::{AgentInfo, InForce, Status};
 use detection::Detection;
-pub use detection::{AcknowledgeRequest, FlagCounts, FlagEvent, Flagged};
+pub use detection::{AcknowledgeRequest, FlagCounts, FlagEvent, Flagged, remembered};
 use enforcement::Enforcement;
 pub use enforcement::{ReloadRequest, RunningPolicy};
 use history::{How, Kept, Origin};

@@ -2,17 +2,17 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::table::Table;
-use super::{OutputFormat, hosts, printed, when};
+use super::verdicts::{self, Verdicts, policy_in_force};
+use super::{OutputFormat, ago, hosts, printed, text, when};
 use crate::failure::Failure;
 use crate::identity::{Directory, Identity};
-use crate::policy::{self, Policy, Strictness};
-use crate::status::InForce;
+use crate::policy::Policy;
 use crate::store::{HostStory, HourCount, Reader};
 
 #[derive(clap::Args)]
@@ -28,6 +28,9 @@ pub struct Args {
     /// Directory of what must outlive a restart.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/smtpfence")]
     state_dir: PathBuf,
+    /// Unix socket of the agent, which knows who is flagged.
+    #[arg(long, value_name = "SOCKET", default_value = "/run/smtpfence/agent.sock")]
+    control: PathBuf,
 }
 
 /// Destinations that are shown to people; JSON has them all.
@@ -40,7 +43,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mac = story.as_ref().and_then(|story| story.seen_as.first()?.mac);
     let identity = directory.look_up(args.client, mac);
     let entries =
-        in_force(&args.state_dir).map(|policy| entries_for(args.client, &policy)).unwrap_or_default();
+        policy_in_force(&args.state_dir).map(|policy| entries_for(args.client, &policy)).unwrap_or_default();
+    let verdicts = Verdicts::read(&args.control, &args.state_dir)
+        .inspect_err(|error| log::warn!("{error}"))
+        .unwrap_or_default();
+    let flag = verdicts.of(Some(args.client), identity.mac);
     let out = &mut io::stdout().lock();
     printed(match args.format {
         OutputFormat::Json => {
@@ -49,22 +56,24 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 value = json!({ "client": args.client, "seen_as": [], "hours": [], "destinations": [] });
             }
             value["identity"] = json!(identity);
+            value["flag"] = json!(flag);
             value["policy_entries"] = json!(entries);
             value["next"] = json!(story.as_ref().map(|story| next(story, &entries)).unwrap_or_default());
             writeln!(out, "{value:#}")
         }
-        OutputFormat::Human => print(out, args, story.as_ref(), &identity, &entries),
+        OutputFormat::Human => print(out, args, story.as_ref(), &Known { identity, entries, flag }),
     })
 }
 
-/// The policy that the last agent put in force, as its file is now.
-fn in_force(state_dir: &Path) -> Option<Policy> {
-    let in_force = InForce::read(state_dir)?;
-    policy::load(&in_force.file, Strictness::Advisory).ok().map(|(loaded, _)| loaded.policy)
+/// What is known of the client beside what was blocked.
+struct Known<'a> {
+    identity: Identity,
+    entries: Vec<Value>,
+    flag: Option<&'a Value>,
 }
 
 /// What the policy says about this client by name.
-fn entries_for(client: IpAddr, policy: &Policy) -> Vec<Value> {
+pub fn entries_for(client: IpAddr, policy: &Policy) -> Vec<Value> {
     let servers = policy.mail_servers.iter().filter(|server| server.addresses.contains(&client));
     let servers = servers.map(|server| json!({ "kind": "mail_server", "name": server.name }));
     let covers = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&client));
@@ -82,16 +91,14 @@ fn entries_for(client: IpAddr, policy: &Policy) -> Vec<Value> {
     servers.chain(exceptions).chain(groups).collect()
 }
 
-fn print(
-    out: &mut impl Write,
-    args: &Args,
-    story: Option<&HostStory>,
-    identity: &Identity,
-    entries: &[Value],
-) -> io::Result<()> {
+fn print(out: &mut impl Write, args: &Args, story: Option<&HostStory>, known: &Known<'_>) -> io::Result<()> {
+    let Known { identity, entries, flag } = known;
     let mac = identity.mac.map_or("no MAC known".to_owned(), |mac| mac.to_string());
     writeln!(out, "{}  {mac}  {}", args.client, hosts::who(identity))?;
     entries.iter().try_for_each(|entry| print_entry(out, entry))?;
+    if let Some(flag) = flag {
+        print_flag(out, flag)?;
+    }
     let Some(story) = story else {
         return writeln!(out, "no blocked attempt since {}", when::shown(args.since));
     };
@@ -105,10 +112,20 @@ fn print(
 fn print_entry(out: &mut impl Write, entry: &Value) -> io::Result<()> {
     let until = match &entry["until"] {
         Value::Null => String::new(),
-        until => format!(" until {}", super::ago(until)),
+        until => format!(" until {}", ago(until)),
     };
-    let kind = super::text(&entry["kind"]).replace('_', " ");
-    writeln!(out, "  in the policy: {kind} {}{until}", super::text(&entry["name"]))
+    let kind = text(&entry["kind"]).replace('_', " ");
+    writeln!(out, "  in the policy: {kind} {}{until}", text(&entry["name"]))
+}
+
+fn print_flag(out: &mut impl Write, flag: &Value) -> io::Result<()> {
+    writeln!(out, "\n{} since {}", verdicts::word(flag), ago(&flag["since"]))?;
+    writeln!(out, "  {}", text(&flag["evidence"]["sentence"]))?;
+    writeln!(out, "  {}", text(&flag["evidence"]["remedy"]))?;
+    match flag["acknowledged"]["text"].as_str() {
+        Some(note) => writeln!(out, "  acknowledged: {}", note.escape_debug()),
+        None => Ok(()),
+    }
 }
 
 fn print_seen(out: &mut impl Write, story: &HostStory) -> io::Result<()> {
@@ -145,11 +162,27 @@ fn print_destinations(out: &mut impl Write, story: &HostStory) -> io::Result<()>
 const COLUMNS: i64 = 72;
 
 pub fn print_hours(out: &mut impl Write, hours: &[HourCount], since: Timestamp) -> io::Result<()> {
+    let Chart { bars, hours_each, most } = chart(hours, since, COLUMNS);
+    let per = if hours_each == 1 { "hour".to_owned() } else { format!("{hours_each} hours") };
+    writeln!(out, "\n{bars}  attempts per {per}, {most} at most; the right end is now\n")
+}
+
+/// Attempts over time as a line of bars; the right end is now.
+pub struct Chart {
+    pub bars: String,
+    /// How many hours one bar stands for.
+    pub hours_each: i64,
+    /// What the highest bar stands for.
+    pub most: u64,
+}
+
+/// A chart of at most one bar more than `room`.
+pub fn chart(hours: &[HourCount], since: Timestamp, room: i64) -> Chart {
     const HOUR: i64 = 3600;
     let (first, last) = (since.as_second().div_euclid(HOUR), Timestamp::now().as_second().div_euclid(HOUR));
-    let width = ((last - first) / COLUMNS + 1).max(1);
+    let width = ((last - first) / room.max(1) + 1).max(1);
     let mut columns =
-        vec![0u64; usize::try_from((last - first) / width + 1).unwrap_or(1).min(COLUMNS as usize + 1)];
+        vec![0u64; usize::try_from((last - first) / width + 1).unwrap_or(1).min(room as usize + 1)];
     for count in hours {
         let column = (count.hour.as_second().div_euclid(HOUR) - first) / width;
         if let Some(sum) = usize::try_from(column).ok().and_then(|column| columns.get_mut(column)) {
@@ -157,13 +190,11 @@ pub fn print_hours(out: &mut impl Write, hours: &[HourCount], since: Timestamp) 
         }
     }
     let most = columns.iter().copied().max().unwrap_or(0);
-    let per = if width == 1 { "hour".to_owned() } else { format!("{width} hours") };
-    let bars: String = columns.iter().map(|count| bar(*count, most)).collect();
-    writeln!(out, "\n{bars}  attempts per {per}, {most} at most; the right end is now\n")
+    Chart { bars: columns.iter().map(|count| bar(*count, most)).collect(), hours_each: width, most }
 }
 
 /// An eighth at least where there is anything at all.
-fn bar(count: u64, most: u64) -> char {
+pub fn bar(count: u64, most: u64) -> char {
     const BARS: [char; 9] = ['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     match (count * 8).div_ceil(most.max(1)) {
         0 => BARS[0],
@@ -172,7 +203,7 @@ fn bar(count: u64, most: u64) -> char {
 }
 
 /// What an admin would do now, as commands to paste.
-fn next(story: &HostStory, entries: &[Value]) -> Vec<String> {
+pub fn next(story: &HostStory, entries: &[Value]) -> Vec<String> {
     let client = story.client;
     let mut lines = Vec::new();
     if entries.iter().any(|entry| entry["kind"] == "mail_server") {

@@ -4,13 +4,27 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::table::Table;
+use super::verdicts::{self, Verdicts};
 use super::{OutputFormat, printed, when};
 use crate::failure::Failure;
 use crate::identity::{Agreement, Directory, Identity};
 use crate::store::{DestinationTotal, HostTotal, Reader};
+
+#[derive(clap::Args)]
+pub struct HostsArgs {
+    #[command(flatten)]
+    listing: Args,
+    /// Only those that the agent has flagged.
+    #[arg(long)]
+    flagged: bool,
+    /// Unix socket of the agent, which knows who is flagged.
+    #[arg(long, value_name = "SOCKET", default_value = "/run/smtpfence/agent.sock")]
+    control: PathBuf,
+}
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -27,22 +41,42 @@ pub struct Args {
     state_dir: PathBuf,
 }
 
-pub fn hosts(args: &Args) -> Result<(), Failure> {
-    let all = Reader::open(&args.state_dir).hosts(args.since)?;
-    let shown = &all[..all.len().min(args.limit)];
-    let directory =
-        super::block_on(async { Ok(Directory::read(&super::lease_files(&args.state_dir)).await) })?;
-    let known: Vec<Option<Identity>> =
-        shown.iter().map(|host| host.client.map(|client| directory.look_up(client, host.mac))).collect();
-    let out = &mut io::stdout().lock();
-    printed(match args.format {
-        OutputFormat::Json => {
-            let list =
-                shown.iter().zip(&known).map(|(host, identity)| with_identity(host, identity.as_ref()));
-            writeln!(out, "{:#}", Value::Array(list.collect()))
+pub fn hosts(args: &HostsArgs) -> Result<(), Failure> {
+    let HostsArgs { listing, flagged, control } = args;
+    let mut all = Reader::open(&listing.state_dir).hosts(listing.since)?;
+    let verdicts = match Verdicts::read(control, &listing.state_dir) {
+        Err(error) if *flagged => return Err(error),
+        Err(error) => {
+            log::warn!("{error}");
+            None
         }
-        OutputFormat::Human => print_hosts(out, shown, &known, all.len(), args.since),
+        Ok(verdicts) => Some(verdicts),
+    };
+    let flag = |host: &HostTotal| verdicts.as_ref().and_then(|all| all.of(host.client, host.mac));
+    if *flagged {
+        all.retain(|host| flag(host).is_some());
+    }
+    let shown = &all[..all.len().min(listing.limit)];
+    let directory =
+        super::block_on(async { Ok(Directory::read(&super::lease_files(&listing.state_dir)).await) })?;
+    let identity = |host: &HostTotal| host.client.map(|client| directory.look_up(client, host.mac));
+    let listed: Vec<Listed<'_>> =
+        shown.iter().map(|total| Listed { total, identity: identity(total), flag: flag(total) }).collect();
+    let out = &mut io::stdout().lock();
+    printed(match listing.format {
+        OutputFormat::Json => writeln!(out, "{:#}", json!(listed)),
+        OutputFormat::Human => print_hosts(out, &listed, all.len(), args, verdicts.as_ref()),
     })
+}
+
+/// A host's sums with what is known of it beside them; the field names are a contract.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    total: &'a HostTotal,
+    identity: Option<Identity>,
+    /// As in `GET /v1/flags`; null also where that is not known.
+    flag: Option<&'a Value>,
 }
 
 pub fn destinations(args: &Args) -> Result<(), Failure> {
@@ -55,38 +89,46 @@ pub fn destinations(args: &Args) -> Result<(), Failure> {
     })
 }
 
-/// A host's sums with what is known of it beside them.
-pub fn with_identity(host: &HostTotal, identity: Option<&Identity>) -> Value {
-    let mut value = json!(host);
-    value["identity"] = json!(identity);
-    value
-}
-
 fn print_hosts(
     out: &mut impl Write,
-    shown: &[HostTotal],
-    known: &[Option<Identity>],
+    listed: &[Listed<'_>],
     all: usize,
-    since: Timestamp,
+    args: &HostsArgs,
+    verdicts: Option<&Verdicts>,
 ) -> io::Result<()> {
-    if shown.is_empty() {
-        return writeln!(out, "no blocked attempt since {}", when::shown(since));
+    if listed.is_empty() {
+        let whose = if args.flagged { " of a flagged host" } else { "" };
+        writeln!(out, "no blocked attempt{whose} since {}", when::shown(args.listing.since))?;
+    } else {
+        hosts_table(listed, verdicts.is_some()).print(out)?;
     }
-    let mut table = Table::new(&["client", "MAC", "interface", ">attempts", ">to", "last", "who", "reasons"]);
-    for (host, identity) in shown.iter().zip(known) {
+    tell_rest(out, listed.len(), all)?;
+    let flagged = verdicts.map_or(0, Verdicts::count);
+    if args.flagged && flagged > all {
+        writeln!(out, "{flagged} hosts are flagged, some before that time; `smtpfence flags` lists them")?;
+    }
+    Ok(())
+}
+
+fn hosts_table(listed: &[Listed<'_>], verdicts_known: bool) -> Table {
+    let headings =
+        ["client", "MAC", "interface", "verdict", ">attempts", ">destinations", "last", "who", "reasons"];
+    let mut table = Table::new(&headings);
+    for Listed { total, identity, flag } in listed {
+        let unflagged = if verdicts_known { "-" } else { "?" };
         table.row([
-            host.client.map_or("?".to_owned(), |ip| ip.to_string()),
-            host.mac.map_or("-".to_owned(), |mac| mac.to_string()),
-            host.interface.escape_debug().to_string(),
-            host.totals.attempts.to_string(),
-            host.destinations.to_string(),
-            when::shown(host.totals.last),
+            total.client.map_or("?".to_owned(), |ip| ip.to_string()),
+            total.mac.map_or("-".to_owned(), |mac| mac.to_string()),
+            total.interface.escape_debug().to_string(),
+            flag.map_or(unflagged.to_owned(), verdicts::word),
+            total.totals.attempts.to_string(),
+            total.destinations.to_string(),
+            when::shown(total.totals.last),
             identity.as_ref().map_or(String::new(), who),
-            host.totals.reasons.join(", "),
+            total.totals.reasons.join(", "),
         ]);
     }
-    table.print(out)?;
-    tell_rest(out, shown.len(), all)
+    table
 }
 
 /// Name and maker, and what does not fit together.

@@ -28,6 +28,8 @@ mod status;
 mod table;
 mod test;
 mod version;
+mod top;
+mod verdicts;
 mod when;
 
 use std::fmt;
@@ -40,8 +42,6 @@ use jiff::{SpanRelativeTo, SpanTotal, Timestamp, Unit};
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::policy;
-use crate::status::InForce;
 
 #[derive(Parser)]
 #[command(
@@ -85,11 +85,13 @@ enum Verb {
     /// Show blocked attempts, the newest last; works without an agent too.
     Log(log::Args),
     /// List the hosts with blocked attempts, the busiest first; works without an agent too.
-    Hosts(hosts::Args),
+    Hosts(hosts::HostsArgs),
     /// Tell all about one client, and what to do next; works without an agent too.
     Host(host::Args),
     /// List what was tried to be reached, the most tried first; works without an agent too.
     Destinations(hosts::Args),
+    /// Watch rates, hosts and attempts live, and act on them; works without an agent too.
+    Top(top::Args),
     /// Sum up a time for others: text, JSON, or one HTML page with charts; works without an agent too.
     Report(report::Args),
     /// Make the running agent read its policy file again; on any error the policy before stays.
@@ -172,6 +174,7 @@ pub fn main() -> ExitCode {
         Verb::Hosts(args) => finish(hosts::hosts(&args)),
         Verb::Host(args) => finish(host::run(&args)),
         Verb::Destinations(args) => finish(hosts::destinations(&args)),
+        Verb::Top(args) => finish(top::run(&args)),
         Verb::Report(args) => finish(report::run(&args)),
         Verb::Reload(args) => finish(reload::run(&args)),
         Verb::Confirm(args) => finish(confirm::run(&args)),
@@ -222,14 +225,21 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 
 /// The lease files of the policy that was put in force last, as its file is now; none where that can't be read.
 fn lease_files(state_dir: &Path) -> Vec<PathBuf> {
-    let in_force = InForce::read(state_dir);
-    let loaded = in_force.and_then(|it| policy::load(&it.file, policy::Strictness::Advisory).ok());
-    loaded.map(|(loaded, _)| loaded.policy.lease_files).unwrap_or_default()
+    verdicts::policy_in_force(state_dir).map(|policy| policy.lease_files).unwrap_or_default()
 }
 
 /// A string of the agent, made harmless for a terminal: interface names are anybody's.
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("?").escape_debug().to_string()
+    harmless(value.as_str().unwrap_or("?"))
+}
+
+/// A text that nobody has judged yet, so that it can't act on a terminal. Quotes stay as they are.
+fn harmless(text: &str) -> String {
+    let escaped = |c: char| match c {
+        '"' | '\'' => c.to_string(),
+        c => c.escape_debug().to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// Absolute local time and how far away it is.

@@ -45,7 +45,7 @@ impl Saved {
                 return None;
             }
         };
-        let saved = postcard::from_bytes::<Self>(&bytes).ok().filter(|saved| saved.version == VERSION);
+        let saved = Self::parse(&bytes);
         if saved.is_none() {
             let aside = path.with_extension("damaged");
             log::error!(
@@ -56,6 +56,21 @@ impl Saved {
             let _ = fs::rename(path, aside);
         }
         saved
+    }
+
+    /// The same for a reader beside the agent, who puts nothing aside; none where no agent has kept anything.
+    pub fn look(path: &Path) -> Result<Option<Self>, Failure> {
+        match fs::read(path) {
+            Ok(bytes) => Self::parse(&bytes).map(Some).ok_or_else(|| {
+                Failure::CouldNotRun(format!("{} is damaged or of another version", path.display()))
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::io("read", path, &error)),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes::<Self>(bytes).ok().filter(|saved| saved.version == VERSION)
     }
 
     pub fn write(&self, path: &Path) -> Result<(), Failure> {
