@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::hosts::Departed;
 use crate::agent::pending::{Pending, RolledBack, Trial};
 use crate::agent::{FlagCounts, Quarantined};
-use crate::datapath::{self, Counters, Coverage, HostCount, Pins, Position, State};
+use crate::datapath::{self, Counters, Coverage, HostCount, Pins, Position, RingUse, State};
 use crate::failure::Failure;
 use crate::policy;
 use crate::policy::compile::Instant;
@@ -37,6 +37,8 @@ pub struct Status {
     pub coverage: Vec<CoverageStatus>,
     pub counters: Vec<datapath::ReasonCount>,
     pub lost_events: u64,
+    /// The ring buffer of events.
+    pub ring: RingUse,
     /// How the block log is; none while no agent runs.
     pub store: Option<StoreStatus>,
     pub hosts: HostsInfo,
@@ -171,6 +173,7 @@ impl Status {
             coverage,
             counters: counters.by_reason(),
             lost_events: counters.lost_events(),
+            ring: state.ring(),
             store: None,
             hosts: HostsInfo::new(&hosts, &counters, departed),
             quarantine: Vec::new(),

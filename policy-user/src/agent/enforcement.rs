@@ -20,7 +20,9 @@ use super::quarantine::{Quarantine, QuarantineRequest, Quarantined};
 use super::start::First;
 use crate::account::Account;
 use crate::attempt::Lexicon;
-use crate::datapath::{self, Coverage, EventStream, Generation, Inside, KernelLog, Pins, Position, State};
+use crate::datapath::{
+    self, Coverage, EventStream, Generation, Inside, KernelLog, PacketCounts, Pins, Position, State,
+};
 use crate::failure::Failure;
 use crate::netlink::{Changes, Interface, Netlink};
 use crate::policy::compile::{Instant, Tables, compile};
@@ -229,6 +231,10 @@ impl Enforcement {
 
     pub fn events(&self) -> Result<EventStream, Failure> {
         Ok(EventStream::open(&self.pins)?)
+    }
+
+    pub fn packet_counts(&self) -> Result<PacketCounts, Failure> {
+        Ok(PacketCounts::open(&self.pins)?)
     }
 
     pub fn detection(&self) -> &Detection {

@@ -104,7 +104,12 @@ pub async fn run(
     let detection = Arc::new(Detection::start(&config.state_dir, &first.policy.policy));
     let (mut enforcement, mut changes) =
         Enforcement::start(&config, first, Arc::clone(&lexicon), Arc::clone(&detection)).await?;
-    let writer = LogWriter::start(config.format, enforcement.policy(), &config.state_dir);
+    let writer = LogWriter::start(
+        config.format,
+        enforcement.policy(),
+        &config.state_dir,
+        enforcement.packet_counts()?,
+    );
     let pump =
         pump::start(enforcement.events()?, Arc::clone(&lexicon), Arc::clone(&detection), writer.clone());
     let control = tokio::spawn(control::serve(listener, requests));

@@ -9,7 +9,9 @@ mod generation;
 mod hosts;
 mod links;
 mod machine;
+mod packets;
 mod pins;
+mod ring;
 mod state;
 
 pub use error::DatapathError;
@@ -18,5 +20,7 @@ pub use generation::{Generation, KernelLog, TestPacket, TestResult};
 pub use hosts::HostCount;
 pub use links::{Coverage, Hook, Inside, Position, attach, detach, position};
 pub use machine::{MINIMUM_KERNEL, boot_time, check_machine};
+pub use packets::PacketCounts;
 pub use pins::Pins;
+pub use ring::RingUse;
 pub use state::{Counters, ReasonCount, State};
