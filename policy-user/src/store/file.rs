@@ -53,10 +53,7 @@ impl OpenFile {
         let connection = Connection::open(&file.path).map_err(&failed)?;
         // Before SQLite makes its files beside it, which get the same mode. The group may read.
         let _ = fs::set_permissions(&file.path, fs::Permissions::from_mode(0o640));
-        prepare(&connection).map_err(&failed)?;
-        let schema =
-            format!("BEGIN; {SCHEMA} {} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;", Rollup::SCHEMA);
-        connection.execute_batch(&schema).map_err(&failed)?;
+        prepare(&connection).and_then(|()| lay_out(&connection)).map_err(&failed)?;
         let (contexts, rollup) = (HashMap::new(), Rollup::default());
         Ok(Self { file, connection, hour: hour_of(now), next: first, contexts, rollup })
     }
@@ -67,6 +64,10 @@ impl OpenFile {
         let failed = StoreError::at(&file.path);
         let connection = Connection::open(&file.path).map_err(&failed)?;
         prepare(&connection).map_err(&failed)?;
+        if is_empty(&connection).map_err(&failed)? {
+            // Whoever began it found no room, or no time.
+            lay_out(&connection).map_err(&failed)?;
+        }
         let version: i64 =
             connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&failed)?;
         if version != SCHEMA_VERSION {
@@ -158,6 +159,16 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     // A reader in another process must not make a commit fail.
     connection.busy_timeout(std::time::Duration::from_secs(5))
+}
+
+fn is_empty(file: &Connection) -> rusqlite::Result<bool> {
+    file.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
+/// All at once: a file has every table, or none.
+fn lay_out(file: &Connection) -> rusqlite::Result<()> {
+    let sums = Rollup::SCHEMA;
+    file.execute_batch(&format!("BEGIN; {SCHEMA} {sums} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))
 }
 
 fn read(file: &Connection, first: i64) -> rusqlite::Result<(HashMap<Context, i64>, i64)> {
