@@ -8,7 +8,7 @@ mod event;
 mod host;
 mod policy;
 
-pub use event::{AttemptKey, Event, EventContext, Macs};
+pub use event::{ATTEMPT_ENTRIES, AttemptKey, Event, EventContext, Macs};
 pub use host::{HOST_ENTRIES, HOSTS_PER_INTERFACE, HOSTS_PER_MAC, HostCounts, HostKey};
 pub use policy::{MailServer, Net, Permit, ScopeKey, Settings};
 

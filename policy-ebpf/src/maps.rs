@@ -10,8 +10,8 @@ use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use policy_common::Addr;
 use policy_common::abi::{
-    AttemptKey, HOST_ENTRIES, HostCounts, HostKey, MAX_BLOCKED_PORTS, MailServer, Net, Permit, ScopeKey,
-    Settings, counter,
+    ATTEMPT_ENTRIES, AttemptKey, HOST_ENTRIES, HostCounts, HostKey, MAX_BLOCKED_PORTS, MailServer, Net,
+    Permit, ScopeKey, Settings, counter,
 };
 
 /// Blocked TCP ports in host order; 0 is an unused slot. Read-only data, so the verifier folds it into the code.
@@ -63,7 +63,7 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::S
 /// State map: denied attempts and how many packets each took. Only folding rests on it, no verdict: evicting an entry
 /// makes a retransmission count as a new attempt. 64 Ki attempts take about 8 MiB.
 #[map]
-pub static ATTEMPTS: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(65_536, 0);
+pub static ATTEMPTS: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(ATTEMPT_ENTRIES, 0);
 
 /// State map: one record per denied attempt. 4 MiB hold 43,000 of them while the agent is away.
 #[map]

@@ -1,5 +1,9 @@
 //! The state of enforcement in OpenMetrics text. No label is an address or anything else that a sender chooses.
 
+mod port;
+
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -8,10 +12,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::datapath::{Hook, Position};
+use crate::agent::FlagCounts;
+use crate::datapath::{Hook, Position, RingUse};
 use crate::failure::Failure;
 use crate::status::{CoverageStatus, Status};
 use crate::store::StoreStatus;
+
+pub use port::{Port, PortStatus};
 
 /// What `GET /metrics` calls its answer.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -19,6 +26,11 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByReason {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByVerdict {
+    verdict: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,6 +44,10 @@ pub fn text(status: &Status) -> Result<String, Failure> {
     let mut registry = Registry::with_prefix("smtpfence");
     count_reasons(&mut registry, status);
     count_hosts(&mut registry, status);
+    tell_ring(&mut registry, status.ring);
+    if let Some(flags) = &status.flags {
+        tell_flags(&mut registry, flags);
+    }
     tell_store(&mut registry, status.store.as_ref());
     tell_coverage(&mut registry, &status.coverage);
     tell_policy(&mut registry, status);
@@ -88,6 +104,9 @@ fn tell_store(registry: &mut Registry, store: Option<&StoreStatus>) {
     counter(registry, "block_log_rows", "Attempts written to the block log", store.rows);
     counter(registry, "block_log_missed", "Attempts that the block log could not keep", store.missed);
     gauge(registry, "block_log_waiting", "Attempts that are not on disk yet", store.waiting);
+    let lag = store.lag_ms as f64 / 1e3;
+    let help = "How long the oldest attempt has waited that is not on disk yet";
+    registry.register("block_log_lag_seconds", help, constant(lag));
     let failing = u8::from(store.error.is_some());
     gauge(registry, "block_log_failing", "1 while the block log can't be written", failing);
 }
@@ -124,6 +143,34 @@ fn tell_policy(registry: &mut Registry, status: &Status) {
     if let Some(agent) = &status.agent {
         gauge(registry, "agent_start_time_seconds", "When the agent was started", agent.since.as_second());
     }
+}
+
+fn tell_ring(registry: &mut Registry, ring: RingUse) {
+    let (waiting, capacity) = (ring.waiting_bytes, ring.capacity_bytes);
+    gauge(registry, "event_ring_waiting_bytes", "Events that no agent has read yet", waiting);
+    gauge(registry, "event_ring_capacity_bytes", "Room for events; what comes beyond it is lost", capacity);
+}
+
+/// Every verdict, so that an alert on one that nobody has yet can be written.
+fn tell_flags(registry: &mut Registry, flags: &FlagCounts) {
+    let flagged = Family::<ByVerdict, Gauge>::default();
+    for (verdict, hosts) in
+        [("infected", flags.infected), ("suspect", flags.suspect), ("misconfigured", flags.misconfigured)]
+    {
+        flagged.get_or_create(&ByVerdict { verdict }).set(whole(hosts));
+    }
+    registry.register("flagged_hosts", "Flagged hosts by verdict", flagged);
+    let acknowledged = "Flagged hosts that an admin has acknowledged";
+    gauge(registry, "flagged_hosts_acknowledged", acknowledged, flags.acknowledged);
+    gauge(registry, "detector_hosts", "Hosts that the detector remembers", flags.hosts);
+    let untracked = "Attempts of hosts that the detector had no room for";
+    counter(registry, "detector_untracked_attempts", untracked, flags.untracked);
+}
+
+fn constant(value: f64) -> Gauge<f64, AtomicU64> {
+    let gauge = Gauge::<f64, AtomicU64>::default();
+    gauge.set(value);
+    gauge
 }
 
 fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::agent::hosts::Departed;
 use crate::agent::pending::{Pending, RolledBack, Trial};
 use crate::agent::{FlagCounts, Quarantined};
-use crate::datapath::{self, Counters, Coverage, HostCount, Pins, Position, State};
+use crate::datapath::{self, Counters, Coverage, HostCount, Pins, Position, RingUse, State};
 use crate::failure::Failure;
+use crate::metrics::PortStatus;
 use crate::policy;
 use crate::policy::compile::Instant;
 use crate::store::StoreStatus;
@@ -37,6 +38,10 @@ pub struct Status {
     pub coverage: Vec<CoverageStatus>,
     pub counters: Vec<datapath::ReasonCount>,
     pub lost_events: u64,
+    /// The port for metrics; none where the policy asks for none, or while no agent runs.
+    pub metrics: Option<PortStatus>,
+    /// The ring buffer of events.
+    pub ring: RingUse,
     /// How the block log is; none while no agent runs.
     pub store: Option<StoreStatus>,
     pub hosts: HostsInfo,
@@ -171,7 +176,9 @@ impl Status {
             coverage,
             counters: counters.by_reason(),
             lost_events: counters.lost_events(),
+            ring: state.ring(),
             store: None,
+            metrics: None,
             hosts: HostsInfo::new(&hosts, &counters, departed),
             quarantine: Vec::new(),
             flags: None,

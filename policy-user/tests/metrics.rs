@@ -2,13 +2,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use policy_user::agent::hosts::Departed;
-use policy_user::datapath::{Coverage, Hook, Position, ReasonCount};
-use policy_user::metrics;
+use policy_user::agent::{FlagCounts, Request};
+use policy_user::datapath::{Coverage, Hook, Position, ReasonCount, RingUse};
+use policy_user::metrics::{self, Port, PortStatus};
 use policy_user::status::{AgentInfo, CoverageStatus, HostsInfo, InForce, Status};
 use policy_user::store::StoreStatus;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 fn status() -> Status {
     let count =
@@ -50,10 +58,21 @@ fn status() -> Status {
             rows: 8,
             missed: 2,
             waiting: 3,
+            lag_ms: 2500,
             error: Some("full".to_owned()),
             ..Default::default()
         }),
-        flags: None,
+        flags: Some(FlagCounts {
+            infected: 1,
+            suspect: 2,
+            misconfigured: 3,
+            acknowledged: 1,
+            hosts: 40,
+            untracked: 9,
+            ..FlagCounts::default()
+        }),
+        metrics: None,
+        ring: RingUse { waiting_bytes: 880, capacity_bytes: 4 << 20 },
         quarantine: Vec::new(),
         reload_error: None,
         file_revision: Some("00ff".to_owned()),
@@ -76,6 +95,14 @@ fn the_numbers_of_the_status_are_exported() {
         "smtpfence_block_log_missed_total 2",
         "smtpfence_block_log_waiting 3",
         "smtpfence_block_log_failing 1",
+        "smtpfence_block_log_lag_seconds 2.5",
+        "smtpfence_event_ring_waiting_bytes 880",
+        "smtpfence_event_ring_capacity_bytes 4194304",
+        r#"smtpfence_flagged_hosts{verdict="infected"} 1"#,
+        r#"smtpfence_flagged_hosts{verdict="misconfigured"} 3"#,
+        "smtpfence_flagged_hosts_acknowledged 1",
+        "smtpfence_detector_hosts 40",
+        "smtpfence_detector_untracked_attempts_total 9",
         "smtpfence_unlisted_attempts_total 1",
         "smtpfence_hosts_tracked 5",
         "smtpfence_policy_file_differs 0",
@@ -110,4 +137,130 @@ fn alerts_ask_only_for_what_is_exported() {
             assert!(exported.contains(name), "{alert} asks for {name}, exported are {exported:?}");
         }
     }
+}
+
+/// An agent that does nothing but tell its status, and counts how often it was asked.
+fn agent() -> (mpsc::Sender<Request>, Arc<AtomicUsize>) {
+    let (sender, mut requests) = mpsc::channel(8);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Some(request) = requests.recv().await {
+            if let Request::Status(answer) = request {
+                count.fetch_add(1, Ordering::Relaxed);
+                drop(answer.send(Ok(status())));
+            }
+        }
+    });
+    (sender, asked)
+}
+
+/// A port that nobody has. Another test may take it before it is used: it is far from those that the kernel gives out.
+async fn free_port() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 20_000 + (std::process::id() % 5_000) as u16;
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], base + NEXT.fetch_add(1, Ordering::Relaxed)));
+        if TcpListener::bind(address).await.is_ok() {
+            return address;
+        }
+    }
+}
+
+async fn connected(address: SocketAddr) -> TcpStream {
+    for _ in 0..500 {
+        if let Ok(stream) = TcpStream::connect(address).await {
+            return stream;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody listens on {address}");
+}
+
+/// Sends this and reads to the end of the connection.
+async fn answered(address: SocketAddr, request: &str) -> String {
+    let mut stream = connected(address).await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    // What the port cuts off may end in a reset.
+    let _ = stream.read_to_string(&mut answer).await;
+    answer
+}
+
+#[tokio::test]
+async fn the_port_answers_this_machine_and_nobody_else() {
+    let address = free_port().await;
+    let (sender, asked) = agent();
+    let mut port = Port::new(sender);
+    assert_eq!(port.status(), None);
+    port.follow(Some(address));
+    let get = |host: String| format!("GET /metrics HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    for host in [address.to_string(), format!("localhost:{}", address.port())] {
+        let answer = answered(address, &get(host)).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("# EOF\n"), "{answer}");
+        assert!(answer.contains(metrics::CONTENT_TYPE) && answer.contains("lost_events_total 4"), "{answer}");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "the second answer is the first one, a moment old");
+    let here = address.to_string();
+    for (request, code) in [
+        (get("rebound.example".to_owned()), "403"),
+        ("GET /metrics HTTP/1.0\r\n\r\n".to_owned(), "403"),
+        (format!("POST /metrics HTTP/1.1\r\nhost: {here}\r\ncontent-length: 0\r\n\r\n"), "405"),
+        (format!("GET /v1/status HTTP/1.1\r\nhost: {here}\r\n\r\n"), "404"),
+        (format!("POST /v1/reload HTTP/1.1\r\nhost: {here}\r\n\r\n"), "404"),
+        (format!("GET /metrics HTTP/1.1\r\nhost: {here}\r\nx: {}\r\n\r\n", "x".repeat(64 << 10)), "431"),
+    ] {
+        let answer = answered(address, &request).await;
+        assert!(answer.is_empty() || answer.split(' ').nth(1) == Some(code), "{request:.80}: {answer}");
+        assert!(!answer.is_empty() || code == "431", "{request:.80} is not answered");
+    }
+    assert_eq!(port.status(), Some(PortStatus { listen: address, error: None }));
+    // The policy takes it back.
+    port.follow(None);
+    for _ in 0..500 {
+        if TcpStream::connect(address).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it still listens");
+}
+
+#[tokio::test]
+async fn who_sends_nothing_keeps_nobody_else_out_for_long() {
+    let address = free_port().await;
+    let mut port = Port::new(agent().0);
+    port.follow(Some(address));
+    let mut silent = Vec::new();
+    for _ in 0..9 {
+        silent.push(connected(address).await);
+    }
+    // Eight are served at a time, and each is cut off after 5 s.
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    let answer = tokio::time::timeout(Duration::from_secs(20), answered(address, &request)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_and_tried_again() {
+    let address = free_port().await;
+    let other = TcpListener::bind(address).await.unwrap();
+    let mut port = Port::new(agent().0);
+    port.follow(Some(address));
+    let error = || port.status().unwrap().error;
+    for _ in 0..500 {
+        if error().is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(error().is_some_and(|error| error.contains("in use")), "{:?}", error());
+    drop(other);
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while error().is_some() {
+        assert!(Instant::now() < deadline, "never tried again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(answered(address, &request).await.starts_with("HTTP/1.1 200"));
 }

@@ -66,6 +66,7 @@ fn whole() -> Value {
             "syslog_authorities": "/etc/ssl/siem.pem",
         },
         "identity": { "leases": ["/var/lib/misc/dnsmasq.leases"] },
+        "metrics": { "listen": "127.0.0.1:9725" },
         "notify": [],
         "end": true,
     })

@@ -2,53 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod attempts;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use attempts::{attempt, client, files};
 use jiff::Timestamp;
-use policy_user::attempt::{Attempt, Mac};
+use policy_user::attempt::Attempt;
 use policy_user::policy::Retention;
 use policy_user::store::{Filter, Reader, Store};
-
-/// An attempt like none with another number.
-fn attempt(n: u32, time: Timestamp) -> Attempt {
-    Attempt {
-        boot: 0,
-        time,
-        id: format!("{n:012x}"),
-        event: "attempt",
-        verdict: if n.is_multiple_of(7) { "would_block" } else { "drop" },
-        reason: if n.is_multiple_of(5) { "quarantined" } else { "not-a-mail-server" },
-        interface: "lan0".to_owned(),
-        ifindex: 3,
-        vlan: (n.is_multiple_of(2)).then_some(7),
-        client: Some(client(n)),
-        client_mac: Some(Mac([2, 0, 0, 0, 0, (n % 50) as u8])),
-        client_port: (n % 60_000) as u16,
-        destination: Some(if n.is_multiple_of(3) {
-            IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, (n % 1000) as u16])
-        } else {
-            IpAddr::from(Ipv4Addr::from_bits(0xcb00_7100 + n % 1000))
-        }),
-        destination_port: 25,
-        destination_mac: Some(Mac([2, 0, 0, 0, 0, 1])),
-        tcp_flags: "SYN".to_owned(),
-        tcp_sequence: n.wrapping_mul(2_654_435_761),
-        unlisted: n % 4,
-        rule: (n.is_multiple_of(11)).then(|| "scanner".to_owned()),
-        policy: "office".to_owned(),
-        revision: "0123456789abcdef".to_owned(),
-    }
-}
-
-fn client(n: u32) -> IpAddr {
-    IpAddr::from([10, 25, 0, (n % 50) as u8])
-}
 
 /// Now, in the microseconds that the store keeps.
 fn now() -> Timestamp {
@@ -70,14 +37,6 @@ fn wait_for(what: &str, holds: impl Fn() -> bool) {
         assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-fn files(dir: &Path, ending: &str) -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir(dir.join("attempts")).into_iter().flatten();
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.to_string_lossy().ends_with(ending));
-    files.sort();
-    files
 }
 
 #[test]
@@ -329,60 +288,4 @@ fn no_acknowledged_row_is_lost_to_kill_9() {
         assert_eq!(summed, rows.iter().map(|row| 1 + u64::from(row.attempt.unlisted)).sum::<u64>());
     }
     assert!(acknowledged >= 25_000);
-}
-
-/// `STORE_ROWS=10000000 cargo test --release --test store -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement: takes minutes at its full size"]
-fn speed() {
-    let rows: u32 = std::env::var("STORE_ROWS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
-    let dir = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let store = Store::start(dir.path(), Retention::default());
-    let time = now();
-    let start = Instant::now();
-    let mut making = Duration::ZERO;
-    for from in (0..rows).step_by(5000) {
-        let begin = Instant::now();
-        let batch = (from..from + 5000).map(|n| attempt(n, time)).collect();
-        making += begin.elapsed();
-        runtime.block_on(store.append(batch));
-    }
-    runtime.block_on(store.flush());
-    let took = start.elapsed();
-    let bytes: u64 =
-        files(dir.path(), "").iter().map(|file| fs::metadata(file).map_or(0, |it| it.len())).sum();
-    println!(
-        "{rows} rows in {:.1} s ({:.1} s of it making them): {:.0}/s, {:.1} bytes a row in {} files",
-        took.as_secs_f64(),
-        making.as_secs_f64(),
-        f64::from(rows) / took.as_secs_f64(),
-        bytes as f64 / f64::from(rows),
-        files(dir.path(), ".db").len()
-    );
-    let reader = Reader::open(dir.path());
-    let timed = |what: &str, ask: &dyn Fn() -> usize| {
-        let begin = Instant::now();
-        let found = ask();
-        println!("{what}: {found} in {:.0} ms", begin.elapsed().as_secs_f64() * 1e3);
-    };
-    let since = time - Duration::from_secs(86_400);
-    let host = Filter { host: Some(client(7)), ..Filter::default() };
-    timed("log --host", &|| reader.log(&host, 100).unwrap().len());
-    let nobody = Filter { host: Some("192.0.2.1".parse().unwrap()), ..Filter::default() };
-    timed("log --host (nobody)", &|| reader.log(&nobody, 100).unwrap().len());
-    timed("hosts --since 24h", &|| reader.hosts(since).unwrap().len());
-    timed("destinations", &|| reader.destinations(since).unwrap().len());
-    timed("attempts alike, as `diff` asks them", &|| {
-        let mut kinds = 0;
-        let filter = Filter { since: Some(since), ..Filter::default() };
-        reader
-            .for_each_kind(&filter, |_| {
-                kinds += 1;
-                true
-            })
-            .unwrap();
-        kinds
-    });
-    timed("host", &|| reader.host(client(7), since).unwrap().map_or(0, |story| story.destinations.len()));
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use lab::frame::{Frame, Tcp};
 use lab::{Agent, Lab, built_binary, require_root_or_skip};
 use serde_json::Value;
 
@@ -109,6 +110,43 @@ fn sums_agree(agent: &Agent<'_>) -> Result<()> {
     for part in ["smtpfence allow --from 10.25.0.77 --to", "smtpfence quarantine 10.25.0.77", "█"] {
         ensure!(told.contains(part), "no {part:?} in {told}");
     }
+    Ok(())
+}
+
+/// A SYN that is repeated is no new attempt; its row says how often it came, also where no agent saw it.
+#[test]
+fn a_row_tells_how_many_packets_its_attempt_took() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().build()?;
+    let mut agent = Agent::start(&lab, &built_binary()?, &policy("").replace("reject", "drop"))?;
+    let (client, gateway) = (lab.client(0), lab.gateway());
+    let socket = client.raw_socket("eth0")?;
+    let syn = |port| {
+        let to = Frame::new(client.mac(), gateway.mac()).ip(client.addr4().into(), [203, 0, 113, 25].into());
+        to.tcp(Tcp::syn(port, 25).sequence(7)).build()
+    };
+    (0..3).try_for_each(|_| socket.send(&syn(40_001)))?;
+    socket.send(&syn(40_002))?;
+    let packets = |wanted: [u64; 2]| {
+        asked(&agent, "log", &["--format", "json"], |told| {
+            let rows = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let packets: Vec<_> = rows.filter_map(|row| row["packets"].as_u64()).collect();
+            packets == wanted
+        })
+    };
+    packets([3, 1])?;
+    let told = asked(&agent, "log", &[], |_| true)?;
+    ensure!(told.matches(", 3 packets\n").count() == 1 && told.matches("packets").count() == 1, "{told}");
+    let csv = asked(&agent, "log", &["--format", "csv"], |_| true)?;
+    let column = csv.lines().next().and_then(|line| line.split(',').position(|name| name == "packets"));
+    let cells: Vec<_> = csv.lines().skip(1).map(|line| line.split(',').nth(column.unwrap_or(0))).collect();
+    ensure!(cells == [Some("3"), Some("1")], "{csv}");
+    // The last look is when the file is sealed.
+    (0..2).try_for_each(|_| socket.send(&syn(40_002)))?;
+    agent.terminate()?;
+    let told = asked(&agent, "log", &["--format", "json"], |_| true)?;
+    let last: Value = serde_json::from_str(told.lines().last().context("no row")?)?;
+    ensure!(last["packets"] == 3, "{told}");
     Ok(())
 }
 

@@ -162,6 +162,7 @@ impl Dice {
             log_file: None,
             log_targets: Vec::new(),
             retention: Default::default(),
+            metrics: None,
             lease_files: Vec::new(),
             detection: Detection::default(),
         }

@@ -43,14 +43,20 @@ fn a_flood_is_counted_in_full_by_a_small_agent() -> Result<()> {
     let took = begun.elapsed();
     let books = settled(&agent, &log)?;
     let (used, memory) = (processor_time(pid)? - before, memory(pid)?);
+    let store = agent.status()?["store"].clone();
     let rate = f64::from(sent) / took.as_secs_f64();
     println!(
         "{sent} attempts in {took:.1?} ({rate:.0}/s), {} events, {} lost, {} unlisted; the agent: at most {memory} KiB, \
-         {used:.1?} of processor time",
-        books.events, books.lost, books.unlisted
+         {used:.1?} of processor time; in the block log {} rows, {} missed",
+        books.events, books.lost, books.unlisted, store["rows"], store["missed"]
     );
     ensure!(books.packets == u64::from(sent), "{sent} were sent: {books:?}");
     books.agree()?;
+    let kept = |what: &str| store[what].as_u64().unwrap_or(u64::MAX);
+    ensure!(kept("rows") + kept("missed") == books.events, "events are neither kept nor missed: {store}");
+    ensure!(kept("waiting") == 0 && store["error"].is_null(), "{store}");
+    let since = (took + Duration::from_secs(120)).as_secs();
+    ensure!(summed(&agent, since)? == kept("rows") + books.told, "the sums are not those of the rows");
     ensure!(agent.status()?["hosts"]["tracked"] == HOSTS);
     ensure!(memory < 200 << 10, "the agent took {memory} KiB");
     ensure!(used < took, "the agent took {used:?} of processor time in {took:?}");
@@ -78,6 +84,16 @@ fn settled(agent: &Agent<'_>, log: &Path) -> Result<Books> {
         }
     }
     Books::with_log(agent, events, told)
+}
+
+/// Attempts of all hosts as `hosts` tells them, with those that have no row.
+fn summed(agent: &Agent<'_>, seconds: u64) -> Result<u64> {
+    let mut hosts = agent.command("hosts")?;
+    let since = format!("{}h", seconds.div_ceil(3600));
+    let output = hosts.args(["--format", "json", "--limit", "100000", "--since", &since]).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let hosts: Value = serde_json::from_slice(&output.stdout)?;
+    Ok(hosts.as_array().into_iter().flatten().filter_map(|host| host["attempts"].as_u64()).sum())
 }
 
 /// The most memory a process had, in KiB.

@@ -57,6 +57,10 @@ pub const MAIL: &[Package] = &[
     package("openssl", "openssl", "the provider's certificate"),
 ];
 
+/// What the tests hold against our own output.
+pub const JUDGES: &[Package] =
+    &[package("prometheus", "promtool", "reads metrics and alerts as Prometheus does")];
+
 /// A linter of the same version as Debian's compiler, for the kernel programs.
 pub const LINTER: &[Package] = &[package("rust-web-clippy", "", "lints the kernel programs")];
 

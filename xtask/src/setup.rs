@@ -114,6 +114,9 @@ fn wanted(purpose: Purpose, has_nightly: bool, has_linker: bool) -> Vec<&'static
     if purpose == Purpose::Demo {
         wanted.extend(packages::MAIL);
     }
+    if purpose == Purpose::Test {
+        wanted.extend(packages::JUDGES);
+    }
     if purpose == Purpose::Test && !has_nightly {
         wanted.extend(packages::LINTER);
     }

@@ -21,7 +21,8 @@ use super::start::First;
 use crate::account::Account;
 use crate::attempt::Lexicon;
 use crate::datapath::{
-    self, Coverage, EventStream, Generation, HostCount, Inside, KernelLog, Pins, Position, State,
+    self, Coverage, EventStream, Generation, HostCount, Inside, KernelLog, PacketCounts, Pins, Position,
+    State,
 };
 use crate::failure::Failure;
 use crate::netlink::{Changes, Interface, Netlink};
@@ -233,6 +234,10 @@ impl Enforcement {
 
     pub fn events(&self) -> Result<EventStream, Failure> {
         Ok(EventStream::open(&self.pins)?)
+    }
+
+    pub fn packet_counts(&self) -> Result<PacketCounts, Failure> {
+        Ok(PacketCounts::open(&self.pins)?)
     }
 
     pub fn detection(&self) -> &Detection {

@@ -8,15 +8,17 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use jiff::Timestamp;
+use policy_common::abi::AttemptKey;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::FlagEvent;
 use crate::attempt::Attempt;
+use crate::datapath::PacketCounts;
 use crate::outputs::{Entry, Outputs};
 use crate::policy::Policy;
 use crate::status::InForce;
-use crate::store::{Store, StoreStatus};
+use crate::store::{Store, StoreStatus, Surroundings};
 
 /// How attempts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -49,8 +51,10 @@ enum Work {
 
 impl LogWriter {
     /// Starts the thread; attempts go to the store, and to the policy's file or to standard output where it names none.
-    pub fn start(format: Format, policy: &Policy, state_dir: &Path) -> Self {
-        let store = Store::start(state_dir, policy.retention);
+    pub fn start(format: Format, policy: &Policy, state_dir: &Path, packets: PacketCounts) -> Self {
+        let packets = Box::new(move |attempt: &AttemptKey| packets.of(attempt));
+        let surroundings = Surroundings { packets, ..Surroundings::default() };
+        let store = Store::start_in(state_dir, policy.retention, surroundings);
         let (sender, mut work) = mpsc::channel(QUEUE);
         let file = Arc::new(Mutex::new(policy.log_file.clone()));
         let outputs = Arc::new(Mutex::new(Outputs::start(policy.log_targets.clone())));

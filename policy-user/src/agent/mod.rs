@@ -28,6 +28,7 @@ use crate::attempt::Lexicon;
 use crate::control;
 use crate::datapath::{self, KernelLog};
 use crate::failure::Failure;
+use crate::metrics;
 use crate::status::{AgentInfo, InForce, Status};
 use detection::Detection;
 pub use detection::{AcknowledgeRequest, FlagCounts, FlagEvent, Flagged, remembered};
@@ -109,9 +110,15 @@ pub async fn run(
     let detection = Arc::new(Detection::start(&config.state_dir, &first.policy.policy));
     let (mut enforcement, mut changes) =
         Enforcement::start(&config, first, Arc::clone(&lexicon), Arc::clone(&detection)).await?;
-    let writer = LogWriter::start(config.format, enforcement.policy(), &config.state_dir);
+    let writer = LogWriter::start(
+        config.format,
+        enforcement.policy(),
+        &config.state_dir,
+        enforcement.packet_counts()?,
+    );
     let pump =
         pump::start(enforcement.events()?, Arc::clone(&lexicon), Arc::clone(&detection), writer.clone());
+    let mut metrics = metrics::Port::new(requests.clone());
     let control = tokio::spawn(control::serve(listener, requests));
     let info =
         AgentInfo { pid: std::process::id(), version: env!("CARGO_PKG_VERSION"), since: Timestamp::now() };
@@ -127,6 +134,8 @@ pub async fn run(
     keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::pin!(shutdown);
     loop {
+        // Whatever has changed the policy.
+        metrics.follow(enforcement.policy().metrics);
         tokio::select! {
             () = &mut shutdown => break,
             Some(()) = hangups.recv() => {
@@ -141,7 +150,7 @@ pub async fn run(
                 Request::Reload(request, user, asker) if request == ReloadRequest::default() => {
                     reload(user, asker, &mut inbox, &mut enforcement, &writer).await;
                 }
-                request => answer(request, &mut enforcement, &info, &writer).await,
+                request => answer(request, &mut enforcement, &info, &writer, &metrics).await,
             },
             _ = look.tick() => enforcement.watch_hooks().await,
             _ = reap.tick() => enforcement.reap_hosts(),
@@ -200,11 +209,18 @@ async fn reload(
 }
 
 /// Does what is asked. A caller that did not wait for the answer is no reason for anything.
-async fn answer(request: Request, enforcement: &mut Enforcement, info: &AgentInfo, writer: &LogWriter) {
+async fn answer(
+    request: Request,
+    enforcement: &mut Enforcement,
+    info: &AgentInfo,
+    writer: &LogWriter,
+    metrics: &metrics::Port,
+) {
     match request {
         Request::Status(answer) => {
             let status = enforcement.status(info);
-            drop(answer.send(status.map(|status| Status { store: Some(writer.store_status()), ..status })));
+            let (store, metrics) = (Some(writer.store_status()), metrics.status());
+            drop(answer.send(status.map(|status| Status { store, metrics, ..status })));
         }
         Request::Hosts(answer) => drop(answer.send(enforcement.hosts())),
         Request::Policy(answer) => drop(answer.send(Ok(enforcement.running_policy()))),

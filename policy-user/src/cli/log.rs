@@ -132,7 +132,10 @@ fn known_reason(label: &str) -> Result<(), Failure> {
 fn print(rows: &[Row], format: Format, headings: bool) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     let result = match format {
-        Format::Human => rows.iter().try_for_each(|row| writeln!(out, "{}  {}", row.attempt.id, row.attempt)),
+        Format::Human => rows.iter().try_for_each(|row| match row.packets {
+            0 | 1 => writeln!(out, "{}  {}", row.attempt.id, row.attempt),
+            packets => writeln!(out, "{}  {}, {packets} packets", row.attempt.id, row.attempt),
+        }),
         Format::Json => rows.iter().try_for_each(|row| {
             serde_json::to_writer(&mut out, row)?;
             out.write_all(b"\n")

@@ -27,9 +27,9 @@ mod schema;
 mod status;
 mod table;
 mod test;
-mod version;
 mod top;
 mod verdicts;
+mod version;
 mod when;
 
 use std::fmt;

@@ -69,6 +69,7 @@ fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
         writeln!(out, "quarantine  {quarantine} clients; `smtpfence quarantine` lists them")?;
     }
     print_flags(out, &status["flags"])?;
+    print_port(out, &status["metrics"])?;
     print_counters(out, status)
 }
 
@@ -82,6 +83,20 @@ fn print_flags(out: &mut impl Write, flags: &Value) -> io::Result<()> {
         out,
         "flags       {infected} infected, {suspect} suspect, {misconfigured} misconfigured; `smtpfence flags` says why"
     )
+}
+
+fn print_port(out: &mut impl Write, port: &Value) -> io::Result<()> {
+    match (port["listen"].as_str(), port["error"].as_str()) {
+        (None, _) => Ok(()),
+        (Some(address), None) => writeln!(out, "metrics     http://{address}/metrics"),
+        (Some(address), Some(error)) => {
+            writeln!(
+                out,
+                "metrics     CAN'T BE ASKED FOR on {address}: {}; tried again",
+                error.escape_debug()
+            )
+        }
+    }
 }
 
 /// What is not as the policy file says, and what is about to change.

@@ -10,7 +10,9 @@ mod generation;
 mod hosts;
 mod links;
 mod machine;
+mod packets;
 mod pins;
+mod ring;
 mod state;
 
 pub use chain::programs_at;
@@ -20,5 +22,7 @@ pub use generation::{Generation, KernelLog, TestPacket, TestResult, object_diges
 pub use hosts::HostCount;
 pub use links::{Coverage, Hook, Inside, Position, attach, detach, position};
 pub use machine::{MINIMUM_KERNEL, boot_time, check_machine};
+pub use packets::PacketCounts;
 pub use pins::Pins;
+pub use ring::RingUse;
 pub use state::{Counters, ReasonCount, State};

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::error::DatapathError;
 use super::hosts::{HostCount, Hosts};
 use super::pins::Pins;
+use super::ring::{EventRing, RingUse};
 
 /// Names of the maps that outlive a generation; everything else belongs to one.
 pub(super) const STATE_MAPS: [&str; 7] =
@@ -81,6 +82,7 @@ pub struct State {
     gateway_addresses: HashMap<MapData, Addr, u8>,
     quarantine: HashMap<MapData, Addr, u64>,
     hosts: Hosts,
+    ring: EventRing,
 }
 
 impl State {
@@ -91,12 +93,18 @@ impl State {
             gateway_addresses: open(pins, "GATEWAY_ADDRS", hash)?,
             quarantine: open(pins, "QUARANTINE", hash)?,
             hosts: Hosts::open(pins)?,
+            ring: EventRing::open(pins)?,
         })
     }
 
     /// Sums every counter over the processors.
     pub fn counters(&self) -> Result<Counters, DatapathError> {
         sum(&self.counters)
+    }
+
+    /// How full the ring buffer of events is.
+    pub fn ring(&self) -> RingUse {
+        self.ring.used()
     }
 
     /// The exact accounts of hosts.

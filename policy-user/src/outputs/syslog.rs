@@ -33,7 +33,58 @@ pub struct Syslog {
 
 enum Connection {
     Datagrams(UdpSocket),
-    Stream(Box<dyn Write + Send>),
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Connection {
+    fn send(&mut self, message: &str) -> io::Result<()> {
+        let framed = |stream: &mut dyn Write| {
+            stream.write_all(format!("{} {message}", message.len()).as_bytes())?;
+            stream.flush()
+        };
+        match self {
+            Self::Datagrams(socket) => socket.send(message.as_bytes()).map(drop),
+            Self::Plain(stream) => framed(stream),
+            Self::Tls(stream) => framed(stream),
+        }
+    }
+
+    /// Whether the server has ended it: writing would succeed once more, and what was written be lost.
+    fn is_over(&mut self) -> bool {
+        match self {
+            Self::Datagrams(_) => false,
+            Self::Plain(stream) => is_end(&unblocked(stream, |stream| stream.peek(&mut [0]))),
+            Self::Tls(stream) => {
+                // Tickets and the like are read too: the end stands behind them.
+                let StreamOwned { conn, sock } = &mut **stream;
+                let ended = loop {
+                    let read = unblocked(sock, |mut sock| conn.read_tls(&mut sock));
+                    match read {
+                        Ok(1..) if conn.process_new_packets().is_ok() => {}
+                        other => break is_end(&other),
+                    }
+                };
+                ended || conn.process_new_packets().is_ok_and(|state| state.peer_has_closed())
+            }
+        }
+    }
+}
+
+/// Does something that must not wait for the server.
+fn unblocked(stream: &TcpStream, read: impl FnOnce(&TcpStream) -> io::Result<usize>) -> io::Result<usize> {
+    stream.set_nonblocking(true)?;
+    let result = read(stream);
+    stream.set_nonblocking(false)?;
+    result
+}
+
+/// Whether reading has met the end of a stream; that there is nothing to read is none.
+fn is_end(read: &io::Result<usize>) -> bool {
+    match read {
+        Ok(read) => *read == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
 }
 
 impl Syslog {
@@ -52,7 +103,7 @@ impl Syslog {
         }
         let stream = connect_tcp(&self.server)?;
         if self.transport == Transport::Tcp {
-            return Ok(Connection::Stream(Box::new(stream)));
+            return Ok(Connection::Plain(stream));
         }
         let host = self.server.rsplit_once(':').map_or(self.server.as_str(), |(host, _)| host);
         let host = host.trim_matches(['[', ']']).to_owned();
@@ -61,24 +112,19 @@ impl Syslog {
             .with_root_certificates(authorities(self.authorities.as_deref())?)
             .with_no_client_auth();
         let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-        Ok(Connection::Stream(Box::new(StreamOwned::new(session, stream))))
+        Ok(Connection::Tls(Box::new(StreamOwned::new(session, stream))))
     }
 }
 
 impl Sink for Syslog {
     fn send(&mut self, entry: &Entry) -> io::Result<()> {
         let message = message(&self.host, entry);
-        let mut connection = match self.connection.take() {
+        let kept = self.connection.take().and_then(|mut kept| (!kept.is_over()).then_some(kept));
+        let mut connection = match kept {
             Some(connection) => connection,
             None => self.connect()?,
         };
-        match &mut connection {
-            Connection::Datagrams(socket) => drop(socket.send(message.as_bytes())?),
-            Connection::Stream(stream) => {
-                stream.write_all(format!("{} {message}", message.len()).as_bytes())?;
-                stream.flush()?;
-            }
-        }
+        connection.send(&message)?;
         // Kept only if it worked: the next entry would not know how much of this one had gone.
         self.connection = Some(connection);
         Ok(())

@@ -90,6 +90,7 @@ pub enum Kind {
     Submission,
     LogFile,
     LogTargets,
+    Metrics,
     /// When hosts are flagged.
     Detection,
 }
@@ -111,6 +112,7 @@ impl Kind {
             Self::Submission => "submission",
             Self::LogFile => "log file",
             Self::LogTargets => "log also to",
+            Self::Metrics => "metrics",
             Self::Detection => "detection",
         }
     }

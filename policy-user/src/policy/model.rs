@@ -1,6 +1,6 @@
 //! A policy that has been found valid: what the rest of the program works with, free of YAML and of kernel types.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub struct Policy {
     pub retention: Retention,
     /// Lease files with the names of clients.
     pub lease_files: Vec<PathBuf>,
+    /// The loopback address on which the metrics can be asked for: `metrics.listen`.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// How long attempts are kept, and in how much room.

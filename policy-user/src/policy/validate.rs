@@ -24,6 +24,7 @@ mod interfaces;
 mod length;
 mod log;
 mod mail_servers;
+mod metrics;
 mod networks;
 mod ports;
 mod spelling;
@@ -81,6 +82,7 @@ pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &M
     let (mail_servers, exceptions) = senders(lists.chain(more), &surroundings, moment, findings);
     let log = log::validate(&file.log, root, findings);
     let lease_files = log::lease_files(&file.identity, root, findings);
+    let metrics = metrics::validate(&file.metrics, root, findings);
     let detection = detection::validate(&file.detection, root, findings);
     refuse_unsupported(file, root, findings);
     check_end(&file.end, root, findings);
@@ -105,6 +107,7 @@ pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &M
         log_targets: log.targets,
         retention: log.retention,
         lease_files,
+        metrics,
         detection,
     })
 }

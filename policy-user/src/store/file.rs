@@ -15,7 +15,7 @@ use super::rollup::Rollup;
 use crate::attempt::Attempt;
 
 /// Version of the schema, in SQLite's `user_version`.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 /// Rows of one file: some 250 MB, so that a flood does not make one that no retention can cut.
 const MOST_ROWS: i64 = 5_000_000;
@@ -32,7 +32,7 @@ const SCHEMA: &str = "
     CREATE TABLE attempts (
         seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, id INTEGER NOT NULL, host INTEGER NOT NULL,
         destination INTEGER NOT NULL, context INTEGER NOT NULL, client_port INTEGER NOT NULL,
-        tcp_sequence INTEGER NOT NULL, unlisted INTEGER NOT NULL
+        tcp_sequence INTEGER NOT NULL, unlisted INTEGER NOT NULL, packets INTEGER NOT NULL
     );";
 
 pub struct OpenFile {
@@ -53,10 +53,7 @@ impl OpenFile {
         let connection = Connection::open(&file.path).map_err(&failed)?;
         // Before SQLite makes its files beside it, which get the same mode. The group may read.
         let _ = fs::set_permissions(&file.path, fs::Permissions::from_mode(0o640));
-        prepare(&connection).map_err(&failed)?;
-        let schema =
-            format!("BEGIN; {SCHEMA} {} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;", Rollup::SCHEMA);
-        connection.execute_batch(&schema).map_err(&failed)?;
+        prepare(&connection).and_then(|()| lay_out(&connection)).map_err(&failed)?;
         let (contexts, rollup) = (HashMap::new(), Rollup::default());
         Ok(Self { file, connection, hour: hour_of(now), next: first, contexts, rollup })
     }
@@ -67,6 +64,10 @@ impl OpenFile {
         let failed = StoreError::at(&file.path);
         let connection = Connection::open(&file.path).map_err(&failed)?;
         prepare(&connection).map_err(&failed)?;
+        if is_empty(&connection).map_err(&failed)? {
+            // Whoever began it found no room, or no time.
+            lay_out(&connection).map_err(&failed)?;
+        }
         let version: i64 =
             connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&failed)?;
         if version != SCHEMA_VERSION {
@@ -77,19 +78,36 @@ impl OpenFile {
         Ok(Some(Self { file, connection, hour: hour_of(now), next, contexts, rollup }))
     }
 
-    /// Writes and commits; after an error nothing of it is in the file, and it must be resumed.
-    pub fn write(&mut self, attempts: &[Attempt]) -> Result<(), StoreError> {
+    /// Writes and commits, and gives the number of the first row; after an error nothing of it is in the file, and it must
+    /// be resumed.
+    pub fn write(&mut self, attempts: &[Attempt]) -> Result<i64, StoreError> {
         let failed = StoreError::at(&self.file.path);
+        let first = self.next;
         self.try_write(attempts).map_err(failed)?;
         self.rollup.committed();
-        Ok(())
+        Ok(first)
+    }
+
+    /// Corrects how many packets the attempts of these rows took.
+    pub fn write_packets(&mut self, rows: &[(i64, u64)]) -> Result<(), StoreError> {
+        let failed = StoreError::at(&self.file.path);
+        let mut write = || -> rusqlite::Result<()> {
+            let transaction = self.connection.transaction()?;
+            let mut update = transaction.prepare_cached("UPDATE attempts SET packets = ? WHERE seq = ?")?;
+            for (row, packets) in rows {
+                update.execute(params![i64::try_from(*packets).unwrap_or(i64::MAX), row])?;
+            }
+            drop(update);
+            transaction.commit()
+        };
+        write().map_err(failed)
     }
 
     fn try_write(&mut self, attempts: &[Attempt]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         {
             let mut insert =
-                transaction.prepare_cached("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+                transaction.prepare_cached("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)")?;
             for attempt in attempts {
                 let (host, destination) = self.rollup.add(attempt);
                 let context = number_of(&mut self.contexts, Context::of(attempt), &transaction)?;
@@ -141,6 +159,16 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     // A reader in another process must not make a commit fail.
     connection.busy_timeout(std::time::Duration::from_secs(5))
+}
+
+fn is_empty(file: &Connection) -> rusqlite::Result<bool> {
+    file.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
+/// All at once: a file has every table, or none.
+fn lay_out(file: &Connection) -> rusqlite::Result<()> {
+    let sums = Rollup::SCHEMA;
+    file.execute_batch(&format!("BEGIN; {SCHEMA} {sums} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))
 }
 
 fn read(file: &Connection, first: i64) -> rusqlite::Result<(HashMap<Context, i64>, i64)> {

@@ -7,19 +7,22 @@ mod context;
 mod distinct;
 mod file;
 mod files;
+mod packets;
 mod reader;
 mod retention;
 mod rollup;
 mod summary;
+mod sums;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use packets::Count;
 pub use reader::{Filter, Reader, Row};
 pub use summary::{DestinationTotal, HostStory, HostTotal, HourCount, ReasonTotal, Totals};
-pub use writer::{Store, StoreStatus};
+pub use writer::{Store, StoreStatus, Surroundings};
 
 /// The store could not do it.
 #[derive(Debug, Error)]

@@ -1,13 +1,15 @@
 //! The sums of one file by client and by destination, so that a listing reads thousands of rows and not millions.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use policy_common::Reason;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
-use super::context::{mac_of, number_of};
+use super::context::number_of;
 use super::distinct::Distinct;
+use super::sums::{self, Side};
 use crate::attempt::{Attempt, Mac};
 
 /// Who tried.
@@ -34,23 +36,38 @@ pub struct Sum {
 
 impl Sum {
     pub fn add(&mut self, attempt: &Attempt, other: &[u8]) {
-        let time = attempt.time.as_microsecond();
         let attempts = 1 + u64::from(attempt.unlisted);
         let reason = Reason::ALL.into_iter().find(|reason| reason.label() == attempt.reason);
         let would_block = if attempt.verdict == "would_block" { attempts } else { 0 };
         let reasons = reason.map_or(0, |reason| 1 << (reason as u32));
-        let others = std::mem::take(&mut self.others);
-        self.merge(&Self { attempts, would_block, first: time, last: time, reasons, others });
+        self.count(attempt.time.as_microsecond(), attempts, would_block, reasons);
         self.others.insert(other);
     }
 
+    /// Counts attempts of one moment.
+    pub fn count(&mut self, time: i64, attempts: u64, would_block: u64, reasons: u64) {
+        self.add_up(time, time, attempts, would_block, reasons);
+    }
+
     pub fn merge(&mut self, other: &Self) {
-        self.first = if self.attempts == 0 { other.first } else { self.first.min(other.first) };
-        self.last = if self.attempts == 0 { other.last } else { self.last.max(other.last) };
-        self.attempts += other.attempts;
-        self.would_block += other.would_block;
-        self.reasons |= other.reasons;
+        self.add_up(other.first, other.last, other.attempts, other.would_block, other.reasons);
         self.others.merge(&other.others);
+    }
+
+    /// Merges a sum as it is kept: `attempts`, `would_block`, `first`, `last`, `reasons` and the sketch.
+    pub fn merge_kept(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        let count = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+        self.add_up(row.get(2)?, row.get(3)?, count(0)?, count(1)?, row.get::<_, i64>(4)? as u64);
+        self.others.merge_bytes(row.get_ref(5)?.as_blob()?);
+        Ok(())
+    }
+
+    fn add_up(&mut self, first: i64, last: i64, attempts: u64, would_block: u64, reasons: u64) {
+        self.first = if self.attempts == 0 { first } else { self.first.min(first) };
+        self.last = if self.attempts == 0 { last } else { self.last.max(last) };
+        self.attempts += attempts;
+        self.would_block += would_block;
+        self.reasons |= reasons;
     }
 
     /// The labels of the reasons, in the order of their numbers.
@@ -64,9 +81,9 @@ impl Sum {
 #[derive(Default)]
 pub struct Rollup {
     hosts: HashMap<HostKey, Entry>,
-    destinations: HashMap<Vec<u8>, Entry>,
+    destinations: HashMap<Option<IpAddr>, Entry>,
     changed_hosts: Vec<HostKey>,
-    changed_destinations: Vec<Vec<u8>>,
+    changed_destinations: Vec<Option<IpAddr>>,
 }
 
 struct Entry {
@@ -89,12 +106,8 @@ impl Rollup {
 
     /// What a file that is written further has already.
     pub fn read(file: &Connection) -> rusqlite::Result<Self> {
-        let hosts =
-            read_hosts(file)?.into_iter().map(|(id, key, sum)| (key, Entry { id, sum, changed: false }));
-        let destinations = read_destinations(file)?;
-        let destinations =
-            destinations.into_iter().map(|(id, key, sum)| (key, Entry { id, sum, changed: false }));
-        Ok(Self { hosts: hosts.collect(), destinations: destinations.collect(), ..Self::default() })
+        let (hosts, destinations) = (entries(file, &sums::HOSTS)?, entries(file, &sums::DESTINATIONS)?);
+        Ok(Self { hosts, destinations, ..Self::default() })
     }
 
     /// Counts an attempt; gives the numbers of its host and of its destination in this file.
@@ -110,10 +123,10 @@ impl Rollup {
         }
         let host = host.id;
         let next = self.destinations.len() as i64 + 1;
-        let entry = self.destinations.entry(destination.clone()).or_insert_with(|| Entry::new(next));
+        let entry = self.destinations.entry(attempt.destination).or_insert_with(|| Entry::new(next));
         entry.sum.add(attempt, &client);
         if !std::mem::replace(&mut entry.changed, true) {
-            self.changed_destinations.push(destination);
+            self.changed_destinations.push(attempt.destination);
         }
         (host, entry.id)
     }
@@ -143,7 +156,7 @@ impl Rollup {
             let Some(Entry { id, sum, .. }) = self.destinations.get(key) else { continue };
             statement.execute(params![
                 id,
-                key,
+                address_bytes(*key),
                 sum.attempts as i64,
                 sum.would_block as i64,
                 sum.first,
@@ -177,41 +190,15 @@ impl Entry {
     }
 }
 
-/// The hosts of a file with their numbers.
-pub fn read_hosts(file: &Connection) -> rusqlite::Result<Vec<(i64, HostKey, Sum)>> {
-    let mut statement = file.prepare(
-        "SELECT id, client, mac, interface, attempts, would_block, first, last, reasons, destinations FROM hosts",
-    )?;
+/// What a table of sums has.
+fn entries<K: Hash + Eq>(file: &Connection, side: &Side<K>) -> rusqlite::Result<HashMap<K, Entry>> {
+    let mut statement = file.prepare(side.all)?;
     let rows = statement.query_map([], |row| {
-        let client: Option<Vec<u8>> = row.get(1)?;
-        let key = HostKey {
-            client: client.as_deref().and_then(address_of),
-            mac: row.get::<_, Option<i64>>(2)?.map(mac_of),
-            interface: row.get(3)?,
-        };
-        Ok((row.get(0)?, key, read_sum(row, 4)?))
+        let mut sum = Sum::default();
+        sum.merge_kept(row)?;
+        Ok(((side.key)(row)?, Entry { id: row.get(6)?, sum, changed: false }))
     })?;
     rows.collect()
-}
-
-/// The destinations of a file with their numbers.
-pub fn read_destinations(file: &Connection) -> rusqlite::Result<Vec<(i64, Vec<u8>, Sum)>> {
-    let mut statement = file.prepare(
-        "SELECT id, destination, attempts, would_block, first, last, reasons, clients FROM destinations",
-    )?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, read_sum(row, 2)?)))?;
-    rows.collect()
-}
-
-fn read_sum(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Sum> {
-    Ok(Sum {
-        attempts: row.get::<_, i64>(first)?.unsigned_abs(),
-        would_block: row.get::<_, i64>(first + 1)?.unsigned_abs(),
-        first: row.get(first + 2)?,
-        last: row.get(first + 3)?,
-        reasons: row.get::<_, i64>(first + 4)? as u64,
-        others: Distinct::from_bytes(&row.get::<_, Vec<u8>>(first + 5)?),
-    })
 }
 
 /// 4 or 16 bytes in network order; none where there is no address.

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
 use serde::Serialize;
 
 use super::reader::{Filter, Reader, read};
-use super::rollup::{HostKey, Sum, address_of, read_destinations, read_hosts};
+use super::rollup::{HostKey, Sum, address_bytes};
+use super::sums::{self, sums};
 use crate::attempt::Mac;
 use crate::failure::Failure;
 
@@ -21,7 +21,7 @@ pub struct HostTotal {
     pub interface: String,
     #[serde(flatten)]
     pub totals: Totals,
-    /// Different destinations: exact up to 64 an hour, beyond that an estimate within a few per cent.
+    /// Different destinations: exact up to 255, beyond that an estimate within a few per cent.
     pub destinations: u64,
 }
 
@@ -75,17 +75,7 @@ pub struct HostStory {
 impl Reader {
     /// Every host with attempts since then, the busiest first.
     pub fn hosts(&self, since: Timestamp) -> Result<Vec<HostTotal>, Failure> {
-        let sums = self.sums(since, None, read_all_hosts, |row| {
-            let attempt = &row.attempt;
-            (
-                HostKey {
-                    client: attempt.client,
-                    mac: attempt.client_mac,
-                    interface: attempt.interface.clone(),
-                },
-                super::rollup::address_bytes(attempt.destination),
-            )
-        })?;
+        let sums = sums(&self.files()?, since.as_microsecond(), &sums::HOSTS)?;
         let mut hosts: Vec<HostTotal> = sums.into_iter().map(|(key, sum)| host_total(key, &sum)).collect();
         hosts.sort_by(|a, b| {
             (b.totals.attempts, b.totals.last, a.client).cmp(&(a.totals.attempts, a.totals.last, b.client))
@@ -95,10 +85,7 @@ impl Reader {
 
     /// Every destination that was tried since then, the most tried first.
     pub fn destinations(&self, since: Timestamp) -> Result<Vec<DestinationTotal>, Failure> {
-        let sums = self.sums(since, None, read_all_destinations, |row| {
-            let attempt = &row.attempt;
-            (super::rollup::address_bytes(attempt.destination), super::rollup::address_bytes(attempt.client))
-        })?;
+        let sums = sums(&self.files()?, since.as_microsecond(), &sums::DESTINATIONS)?;
         Ok(destination_totals(sums))
     }
 
@@ -106,20 +93,19 @@ impl Reader {
     pub fn host(&self, client: IpAddr, since: Timestamp) -> Result<Option<HostStory>, Failure> {
         let mut seen_as: HashMap<HostKey, Sum> = HashMap::new();
         let mut hours: BTreeMap<i64, u64> = BTreeMap::new();
-        let mut destinations: HashMap<Vec<u8>, Sum> = HashMap::new();
+        let mut destinations: HashMap<Option<IpAddr>, Sum> = HashMap::new();
         let filter = Filter { host: Some(client), since: Some(since), ..Filter::default() };
         self.for_each(&filter, |row| {
             let attempt = &row.attempt;
-            let to = super::rollup::address_bytes(attempt.destination);
             let key = HostKey {
                 client: attempt.client,
                 mac: attempt.client_mac,
                 interface: attempt.interface.clone(),
             };
-            seen_as.entry(key).or_default().add(attempt, &to);
+            seen_as.entry(key).or_default().add(attempt, &address_bytes(attempt.destination));
             *hours.entry(attempt.time.as_second().div_euclid(3600)).or_default() +=
                 1 + u64::from(attempt.unlisted);
-            destinations.entry(to).or_default().add(attempt, &super::rollup::address_bytes(attempt.client));
+            destinations.entry(attempt.destination).or_default().add(attempt, &address_bytes(attempt.client));
             true
         })?;
         let mut seen_as: Vec<HostTotal> =
@@ -185,52 +171,6 @@ impl Reader {
         }
         Ok(())
     }
-
-    /// Sums of whole files from what they have summed, and of the file that `since` cuts from its rows.
-    fn sums<K: std::hash::Hash + Eq>(
-        &self,
-        since: Timestamp,
-        until: Option<Timestamp>,
-        all: impl Fn(&Connection) -> rusqlite::Result<Vec<(K, Sum)>>,
-        key: impl Fn(&super::Row) -> (K, Vec<u8>),
-    ) -> Result<HashMap<K, Sum>, Failure> {
-        let mut sums: HashMap<K, Sum> = HashMap::new();
-        let from = since.as_microsecond();
-        for file in self.files()? {
-            let span = read(&file, |connection| {
-                connection.query_row("SELECT min(first), max(last) FROM hosts", [], |row| {
-                    Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
-                })
-            })?;
-            let Some((Some(first), Some(last))) = span else { continue };
-            if last < from {
-                continue;
-            }
-            if first >= from {
-                for (key, sum) in read(&file, &all)?.unwrap_or_default() {
-                    sums.entry(key).or_default().merge(&sum);
-                }
-                continue;
-            }
-            let filter = Filter { since: Some(since), until, ..Filter::default() };
-            read(&file, |connection| {
-                super::reader::walk(connection, &filter, &mut |row| {
-                    let (key, other) = key(&row);
-                    sums.entry(key).or_default().add(&row.attempt, &other);
-                    true
-                })
-            })?;
-        }
-        Ok(sums)
-    }
-}
-
-fn read_all_hosts(file: &Connection) -> rusqlite::Result<Vec<(HostKey, Sum)>> {
-    Ok(read_hosts(file)?.into_iter().map(|(_, key, sum)| (key, sum)).collect())
-}
-
-fn read_all_destinations(file: &Connection) -> rusqlite::Result<Vec<(Vec<u8>, Sum)>> {
-    Ok(read_destinations(file)?.into_iter().map(|(_, key, sum)| (key, sum)).collect())
 }
 
 fn host_total(key: HostKey, sum: &Sum) -> HostTotal {
@@ -238,9 +178,9 @@ fn host_total(key: HostKey, sum: &Sum) -> HostTotal {
     HostTotal { client, mac, interface, totals: totals(sum), destinations: sum.others.count() }
 }
 
-fn destination_totals(sums: HashMap<Vec<u8>, Sum>) -> Vec<DestinationTotal> {
-    let total = |(destination, sum): (Vec<u8>, Sum)| DestinationTotal {
-        destination: address_of(&destination),
+fn destination_totals(sums: HashMap<Option<IpAddr>, Sum>) -> Vec<DestinationTotal> {
+    let total = |(destination, sum): (Option<IpAddr>, Sum)| DestinationTotal {
+        destination,
         totals: totals(&sum),
         clients: sum.others.count(),
     };

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant as Tick};
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::StoreError;
 use super::file::OpenFile;
 use super::files::{self, DIRECTORY, StoreFile};
+use super::packets::{Count, Packets};
 use super::retention::Cleaner;
 use crate::attempt::Attempt;
 use crate::datapath;
@@ -33,6 +35,12 @@ const BATCH: usize = 5000;
 /// Rows that wait in memory for a disk that takes nothing, some 50 MB; later ones are counted as missed.
 const BACKLOG: usize = 100_000;
 
+/// How often the writer wakes without attempts: for a disk that has room again, and for packets that came late.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// A moment that never comes.
+const NOTHING: u64 = u64::MAX;
+
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How often files past their time are looked for.
@@ -48,8 +56,22 @@ pub struct StoreStatus {
     pub missed: u64,
     /// Attempts in memory that are not on disk yet.
     pub waiting: u64,
+    /// How long the oldest of them has waited, in milliseconds.
+    pub lag_ms: u64,
     /// Why nothing can be written now; none where it can.
     pub error: Option<String>,
+}
+
+/// What the store asks of the world beside its disk.
+pub struct Surroundings {
+    pub clock: Box<dyn Fn() -> Timestamp + Send>,
+    pub packets: Count,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { clock: Box::new(Timestamp::now), packets: Box::new(|_| None) }
+    }
 }
 
 /// A handle to the writing thread.
@@ -58,10 +80,13 @@ pub struct Store {
     queue: mpsc::Sender<Work>,
     status: Arc<Mutex<StoreStatus>>,
     limits: Arc<Mutex<Retention>>,
+    waiting_since: Arc<AtomicU64>,
 }
 
 enum Work {
     Append(Vec<Attempt>),
+    /// Time has passed.
+    Look,
     Flush(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
@@ -69,6 +94,11 @@ enum Work {
 impl Store {
     /// Starts the thread. It takes attempts from the first moment, whatever the disk says.
     pub fn start(state_dir: &Path, limits: Retention) -> Self {
+        Self::start_in(state_dir, limits, Surroundings::default())
+    }
+
+    /// The same where not everything is as usual.
+    pub fn start_in(state_dir: &Path, limits: Retention, surroundings: Surroundings) -> Self {
         let (queue, work) = mpsc::channel(QUEUE);
         let directory = state_dir.join(DIRECTORY);
         // So that readers can tell an empty log from none. What stands in the way is told when there is something to write.
@@ -76,19 +106,32 @@ impl Store {
         let status = StoreStatus { directory: directory.clone(), ..StoreStatus::default() };
         let status = Arc::new(Mutex::new(status));
         let limits = Arc::new(Mutex::new(limits));
+        let waiting_since = Arc::new(AtomicU64::new(NOTHING));
         let writer = Writer {
             directory,
             status: Arc::clone(&status),
             limits: Arc::clone(&limits),
+            waiting_since: Arc::clone(&waiting_since),
+            surroundings,
             open: None,
             backlog: VecDeque::new(),
+            packets: Packets::default(),
             next_try: Tick::now(),
             pause: Duration::ZERO,
             next_cleaning: Tick::now(),
             cleaner: Cleaner::default(),
         };
         thread::spawn(move || writer.run(work));
-        Self { queue, status, limits }
+        let pulse = queue.downgrade();
+        thread::spawn(move || {
+            while let Some(queue) = pulse.upgrade() {
+                // A full queue wakes the writer as well.
+                let _ = queue.try_send(Work::Look);
+                drop(queue);
+                thread::sleep(PULSE);
+            }
+        });
+        Self { queue, status, limits, waiting_since }
     }
 
     pub fn set_retention(&self, limits: Retention) {
@@ -120,7 +163,12 @@ impl Store {
     }
 
     pub fn status(&self) -> StoreStatus {
-        self.status.lock().map(|status| status.clone()).unwrap_or_default()
+        let status = self.status.lock().map(|status| status.clone()).unwrap_or_default();
+        let lag_ms = match self.waiting_since.load(Ordering::Relaxed) {
+            NOTHING => 0,
+            since => datapath::boot_time().saturating_sub(since) / 1_000_000,
+        };
+        StoreStatus { lag_ms, ..status }
     }
 }
 
@@ -128,9 +176,13 @@ struct Writer {
     directory: PathBuf,
     status: Arc<Mutex<StoreStatus>>,
     limits: Arc<Mutex<Retention>>,
+    /// When the oldest of the backlog was blocked, in nanoseconds of `CLOCK_BOOTTIME`.
+    waiting_since: Arc<AtomicU64>,
+    surroundings: Surroundings,
     open: Option<OpenFile>,
     /// Not on disk yet, the oldest first.
     backlog: VecDeque<Attempt>,
+    packets: Packets,
     next_try: Tick,
     pause: Duration,
     next_cleaning: Tick,
@@ -142,7 +194,7 @@ impl Writer {
         while let Some(first) = work.blocking_recv() {
             let mut flushed = Vec::new();
             self.take(first, &mut flushed);
-            if flushed.is_empty() && self.backlog.len() < BATCH {
+            if flushed.is_empty() && (1..BATCH).contains(&self.backlog.len()) {
                 thread::sleep(GATHER);
             }
             while self.backlog.len() < BATCH
@@ -151,6 +203,7 @@ impl Writer {
                 self.take(more, &mut flushed);
             }
             self.commit(!flushed.is_empty());
+            self.count_packets();
             self.clean();
             for done in flushed {
                 // Who waited may have gone.
@@ -162,6 +215,7 @@ impl Writer {
     }
 
     fn seal(&mut self) {
+        self.count_last_packets();
         if let Some(open) = self.open.take()
             && let Err(error) = open.seal()
         {
@@ -178,6 +232,7 @@ impl Writer {
                 self.backlog.extend(attempts.into_iter().take(room));
                 self.tell(|status| status.missed += missed as u64);
             }
+            Work::Look => {}
             Work::Flush(done) => flushed.push(done),
             Work::Close(done) => {
                 self.commit(true);
@@ -185,8 +240,7 @@ impl Writer {
                 flushed.push(done);
             }
         }
-        let waiting = self.backlog.len() as u64;
-        self.tell(|status| status.waiting = waiting);
+        self.tell_waiting();
     }
 
     /// Writes the backlog; on an error it stays, for a later try.
@@ -203,7 +257,10 @@ impl Writer {
     }
 
     fn write_batch(&mut self) -> Result<usize, StoreError> {
-        let now = Timestamp::now();
+        let now = (self.surroundings.clock)();
+        if self.open.as_ref().is_some_and(|open| open.is_over(now)) {
+            self.count_last_packets();
+        }
         if let Some(open) = self.open.take_if(|open| open.is_over(now)) {
             let next = open.next();
             open.seal()?;
@@ -215,27 +272,62 @@ impl Writer {
         };
         let rows = self.backlog.len().min(BATCH);
         let batch = &self.backlog.make_contiguous()[..rows];
-        if let Err(error) = open.write(batch) {
-            // What it remembers is no longer what the file has.
-            self.open = None;
-            return Err(error);
+        let first = match open.write(batch) {
+            Ok(first) => first,
+            Err(error) => {
+                // What it remembers is no longer what the file has.
+                self.open = None;
+                return Err(error);
+            }
+        };
+        let now = Tick::now();
+        for (row, attempt) in (first..).zip(self.backlog.drain(..rows)) {
+            self.packets.watch(row, &attempt, now);
         }
-        self.backlog.drain(..rows);
         Ok(rows)
+    }
+
+    /// Looks how many packets attempts took whose time for it has come.
+    fn count_packets(&mut self) {
+        let changed = self.packets.look(Tick::now(), &self.surroundings.packets);
+        self.write_packets(&changed);
+    }
+
+    /// The same for all whose file is about to be sealed.
+    fn count_last_packets(&mut self) {
+        let changed = self.packets.look_last(&self.surroundings.packets);
+        self.write_packets(&changed);
+    }
+
+    /// On an error the numbers stay lower than they could be, which is what they promise.
+    fn write_packets(&mut self, changed: &[(i64, u64)]) {
+        if let Some(open) = &mut self.open
+            && !changed.is_empty()
+            && let Err(error) = open.write_packets(changed)
+        {
+            self.open = None;
+            log::debug!("packets of attempts are not kept: {error}");
+        }
     }
 
     fn tell_written(&mut self, rows: usize) {
         self.pause = Duration::ZERO;
-        let waiting = self.backlog.len() as u64;
+        self.tell_waiting();
         let mut missed = None;
         self.tell(|status| {
             status.rows += rows as u64;
-            status.waiting = waiting;
             missed = status.error.take().map(|_| status.missed);
         });
         if let Some(missed) = missed {
             log::warn!("the block log can be written again; {missed} attempts are missing from it");
         }
+    }
+
+    fn tell_waiting(&self) {
+        let since = self.backlog.front().map_or(NOTHING, |attempt| attempt.boot);
+        self.waiting_since.store(since, Ordering::Relaxed);
+        let waiting = self.backlog.len() as u64;
+        self.tell(|status| status.waiting = waiting);
     }
 
     fn tell_failed(&mut self, error: &StoreError) {
@@ -258,7 +350,7 @@ impl Writer {
         }
         self.next_cleaning = Tick::now() + CLEANING;
         let limits = self.limits.lock().map(|limits| *limits).unwrap_or_default();
-        let now = Instant { wall: Timestamp::now(), boot: datapath::boot_time() };
+        let now = Instant { wall: (self.surroundings.clock)(), boot: datapath::boot_time() };
         self.cleaner.clean(&self.directory, open.file(), limits, now);
     }
 

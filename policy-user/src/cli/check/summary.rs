@@ -70,6 +70,7 @@ pub fn as_json(loaded: &LoadedPolicy, now: Timestamp) -> Value {
         "log_file": policy.log_file,
         "log_targets": policy.log_targets.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "lease_files": policy.lease_files,
+        "metrics": policy.metrics,
     })
 }
 
@@ -108,6 +109,9 @@ impl Display for Summary<'_> {
         }
         if !policy.log_targets.is_empty() {
             writeln!(f, "  log also to   {}", shown(&policy.log_targets, ToString::to_string))?;
+        }
+        if let Some(address) = &policy.metrics {
+            writeln!(f, "  metrics       http://{address}/metrics")?;
         }
         self.groups(f)?;
         self.mail_servers(f)?;

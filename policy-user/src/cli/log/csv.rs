@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::store::Row;
 
 /// The fields of `docs/events.md`, in this order.
-const COLUMNS: [&str; 20] = [
+const COLUMNS: [&str; 21] = [
     "sequence",
     "time",
     "id",
@@ -24,6 +24,7 @@ const COLUMNS: [&str; 20] = [
     "destination_mac",
     "tcp_flags",
     "tcp_sequence",
+    "packets",
     "unlisted",
     "rule",
     "policy",

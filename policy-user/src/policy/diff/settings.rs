@@ -33,6 +33,11 @@ pub fn differences(old: &Policy, new: &Policy) -> Vec<Change> {
         };
         changes.push(Change::new(Sign::Change, Kind::LogTargets).was(shown(old)).now(shown(new)));
     }
+    if old.metrics != new.metrics {
+        let shown =
+            |policy: &Policy| policy.metrics.map_or("no port".to_owned(), |address| address.to_string());
+        changes.push(Change::new(Sign::Change, Kind::Metrics).was(shown(old)).now(shown(new)));
+    }
     changes.extend(detection(old, new));
     changes
 }

@@ -139,6 +139,8 @@ section!(
         log: Log,
         /// Where the names of clients are found.
         identity: Identity,
+        /// Where the metrics can be asked for, beside the control socket.
+        metrics: Metrics,
         /// Not yet supported.
         notify: List<Anything> => json!({ "type": "array", "maxItems": 0 }),
         /// The last key, always: a file that lost its tail is refused, not obeyed.
@@ -319,6 +321,13 @@ section!(
         /// Absolute paths of lease files of dnsmasq, Kea (memfile) or ISC dhcpd, for host names.
         leases: List<String> => json!({ "type": "array", "items": path() }),
     }
+);
+section!(
+    /// Metrics for a Prometheus on this machine.
+    Metrics {
+        /// Loopback address and port on which `/metrics` is answered: `127.0.0.1:9725`, `[::1]:9725`.
+        listen: String => json!({ "type": "string", "pattern": "^(127\\.[0-9.]+|\\[::1\\]):[0-9]+$" }),
+    } "required": ["listen"]
 );
 
 fn path() -> Value {
