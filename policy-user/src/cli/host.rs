@@ -28,6 +28,9 @@ pub struct Args {
     /// Directory of what must outlive a restart.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/smtpfence")]
     state_dir: PathBuf,
+    /// Unix socket of the agent, which knows what the client hands in on submission ports and its quarantine.
+    #[arg(long, value_name = "SOCKET", default_value = "/run/smtpfence/agent.sock")]
+    control: PathBuf,
 }
 
 /// Destinations that are shown to people; JSON has them all.

@@ -11,6 +11,7 @@ mod links;
 mod machine;
 mod pins;
 mod state;
+mod submissions;
 
 pub use error::DatapathError;
 pub use events::{EventStream, forward_kernel_log};
@@ -20,3 +21,4 @@ pub use links::{Coverage, Hook, Inside, Position, attach, detach, position};
 pub use machine::{MINIMUM_KERNEL, boot_time, check_machine};
 pub use pins::Pins;
 pub use state::{Counters, ReasonCount, State};
+pub use submissions::SubmissionCount;

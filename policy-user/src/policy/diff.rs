@@ -92,6 +92,8 @@ pub enum Kind {
     LogTargets,
     /// When hosts are flagged.
     Detection,
+    /// What becomes of infected hosts.
+    Quarantine,
 }
 
 impl Kind {
@@ -112,6 +114,7 @@ impl Kind {
             Self::LogFile => "log file",
             Self::LogTargets => "log also to",
             Self::Detection => "detection",
+            Self::Quarantine => "quarantine",
         }
     }
 }
