@@ -7,18 +7,25 @@
 mod event;
 mod host;
 mod policy;
+mod quarantine;
+mod submission;
 
 pub use event::{ATTEMPT_ENTRIES, AttemptKey, Event, EventContext, Macs};
 pub use host::{HOST_ENTRIES, HOSTS_PER_INTERFACE, HOSTS_PER_MAC, HostCounts, HostKey};
 pub use policy::{MailServer, Net, Permit, ScopeKey, Settings};
+pub use quarantine::{Quarantine, scope};
+pub use submission::{SERVER_BITS, SUBMITTERS, Submissions};
 
 use crate::reason::{REASON_SLOTS, Reason};
 
 /// Version of everything in this file.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Ports a generation can block; an unused slot holds 0.
 pub const MAX_BLOCKED_PORTS: usize = 8;
+/// The same for submission ports, and for ports that stay open in quarantine.
+pub const MAX_SUBMISSION_PORTS: usize = 8;
+pub const MAX_SPARED_PORTS: usize = 8;
 
 /// Whether denied packets are stopped.
 pub mod mode {
@@ -83,7 +90,9 @@ pub mod counter {
 mod pod {
     use crate::flow::Addr;
 
-    use super::{AttemptKey, HostCounts, HostKey, MailServer, Net, Permit, ScopeKey, Settings};
+    use super::{
+        AttemptKey, HostCounts, HostKey, MailServer, Net, Permit, Quarantine, ScopeKey, Settings, Submissions,
+    };
 
     // SAFETY: see the module.
     unsafe impl aya::Pod for Addr {}
@@ -100,7 +109,11 @@ mod pod {
     // SAFETY: see the module.
     unsafe impl aya::Pod for Permit {}
     // SAFETY: see the module.
+    unsafe impl aya::Pod for Quarantine {}
+    // SAFETY: see the module.
     unsafe impl aya::Pod for ScopeKey {}
     // SAFETY: see the module.
     unsafe impl aya::Pod for Settings {}
+    // SAFETY: see the module.
+    unsafe impl aya::Pod for Submissions {}
 }

@@ -1,6 +1,6 @@
 //! The decision: one numbered order, the same code for the kernel, the tests and every tool that explains a verdict.
 
-use crate::abi::{MailServer, Net, Permit};
+use crate::abi::{MailServer, Net, Permit, Quarantine, scope};
 use crate::flow::{Addr, Flow, Payload};
 use crate::reason::Reason;
 
@@ -23,12 +23,18 @@ impl Decision {
 pub trait PolicyView {
     /// Whether TCP to this port may leave only from designated senders.
     fn is_blocked(&self, port: u16) -> bool;
+    /// Whether staff hand in mail on this TCP port.
+    fn is_submission(&self, port: u16) -> bool;
+    /// Whether this TCP port stays open for clients in quarantine.
+    fn is_spared(&self, port: u16) -> bool;
     /// What the policy says about an address: the entry of its longest prefix.
     fn net(&self, addr: &Addr) -> Option<Net>;
     /// Whether this is one of the gateway's own addresses.
     fn is_gateway(&self, addr: &Addr) -> bool;
-    /// End of the client's quarantine in nanoseconds of `CLOCK_BOOTTIME`, if it is in one.
-    fn quarantined_until(&self, addr: &Addr) -> Option<u64>;
+    /// No quarantine reaches further than this scope: one look spares every other while nobody is in quarantine.
+    fn widest_quarantine(&self) -> u8;
+    /// The quarantine of a client, over or not.
+    fn quarantine(&self, addr: &Addr) -> Option<Quarantine>;
     fn mail_server(&self, index: u32) -> Option<MailServer>;
     /// The entry of the longest prefix around `addr` in a scope.
     fn permit(&self, scope: u32, addr: &Addr) -> Option<Permit>;
@@ -49,17 +55,21 @@ pub fn decide(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> 
     // 1. Nothing that could be SMTP from us.
     // 2. The port is hidden or cut off: open would let a host hide it on purpose.
     // 3. A later fragment has no port, whatever its bytes say; without its first one nobody can reassemble it.
-    match flow.payload {
-        Payload::Other => return because(Reason::OtherTraffic),
+    let harmless = match flow.payload {
+        Payload::Other => Reason::OtherTraffic,
         Payload::Unreadable => return because(Reason::Unreadable),
-        Payload::LaterFragment => return because(Reason::LaterFragment),
+        Payload::LaterFragment => Reason::LaterFragment,
         Payload::AmbiguousFragment => return because(Reason::AmbiguousFragment),
-        Payload::Tcp => {}
-    }
-    // 4. Not a blocked port.
-    if !policy.is_blocked(flow.dst_port) {
-        return because(Reason::OtherTraffic);
-    }
+        Payload::Tcp if policy.is_blocked(flow.dst_port) => return decide_mail(flow, arrival, policy),
+        Payload::Tcp => Reason::OtherTraffic,
+    };
+    // 4. Not a blocked port; only a quarantine may reach it.
+    because(if is_cut_off(flow, arrival, policy) { Reason::Quarantined } else { harmless })
+}
+
+/// Decides about TCP to a blocked port.
+#[inline(always)]
+fn decide_mail(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> Decision {
     // 5. Not outbound. Of a source-routed packet the header names a hop only, so rules about destinations don't count.
     if !flow.source_routed {
         if policy.net(&flow.dst).is_some_and(|net| net.is_internal()) {
@@ -72,8 +82,7 @@ pub fn decide(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> 
     let source = policy.net(&flow.src).unwrap_or_default();
     // 6. In quarantine. A mail server never is: taking the company's mail down is worse than a bot that waits.
     let mail_server = source.mail_server().and_then(|index| policy.mail_server(index));
-    if mail_server.is_none() && policy.quarantined_until(&flow.src).is_some_and(|until| policy.now() < until)
-    {
+    if mail_server.is_none() && quarantine_of(flow, arrival, policy) != scope::NONE {
         return because(Reason::Quarantined);
     }
     // 7. A mail server, if it is the machine the entry means and the destination is one of its own.
@@ -93,6 +102,50 @@ pub fn decide(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> 
         return because(Reason::UnknownSource);
     }
     because(Reason::NotAMailServer)
+}
+
+/// Whether the client's quarantine stops a packet that is no mail to a blocked port.
+#[inline(always)]
+fn is_cut_off(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> bool {
+    let widest = policy.widest_quarantine();
+    if widest == scope::NONE {
+        return false;
+    }
+    let needed = if flow.payload == Payload::Tcp && policy.is_submission(flow.dst_port) {
+        scope::MAIL
+    } else {
+        scope::ALL
+    };
+    widest >= needed
+        && quarantine_of(flow, arrival, policy) >= needed
+        && policy.net(&flow.src).unwrap_or_default().mail_server().is_none()
+        && !is_spared(flow, policy)
+}
+
+/// The scope of the quarantine that the sender is in.
+#[inline(always)]
+fn quarantine_of(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> u8 {
+    let Some(quarantine) = policy.quarantine(&flow.src) else { return scope::NONE };
+    if policy.now() >= quarantine.until() {
+        return scope::NONE;
+    }
+    match quarantine.mac() {
+        Some(mac) if arrival.src_mac() != Some(mac) => scope::NONE,
+        _ => quarantine.scope(),
+    }
+}
+
+/// Whether clients in quarantine may reach it all the same: what the policy lists, and what is not outbound, so that they
+/// keep their address and find the company's own DNS and help.
+#[inline(always)]
+fn is_spared(flow: &Flow, policy: &impl PolicyView) -> bool {
+    if flow.payload == Payload::Tcp && policy.is_spared(flow.dst_port) {
+        return true;
+    }
+    !flow.source_routed
+        && (flow.dst.stays_on_link()
+            || policy.net(&flow.dst).is_some_and(|net| net.is_internal() || net.is_spared())
+            || policy.is_gateway(&flow.dst))
 }
 
 /// Where a packet that leaves through an outside interface came from.

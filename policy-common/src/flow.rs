@@ -63,6 +63,18 @@ impl Addr {
         masked
     }
 
+    /// Whether no router takes a packet to this destination any further (RFC 5771 §4, RFC 4291 §2.5.6 and §2.7): what a host
+    /// needs to find neighbours and keep its address.
+    #[inline(always)]
+    pub const fn stays_on_link(&self) -> bool {
+        let b = &self.bytes;
+        match self.family {
+            Self::IPV4 => matches!((b[0], b[1], b[2], b[3]), (255, 255, 255, 255) | (224, 0, 0, _)),
+            Self::IPV6 => (b[0] == 0xfe && b[1] & 0xc0 == 0x80) || (b[0] == 0xff && b[1] & 0x0f <= 2),
+            _ => false,
+        }
+    }
+
     /// The address for printing; none where the header could not be read.
     pub const fn to_ip(&self) -> Option<IpAddr> {
         let b = &self.bytes;
@@ -143,6 +155,13 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// Whether it asks for a TCP connection.
+    #[inline(always)]
+    pub const fn opens(&self) -> bool {
+        // Flags are 0 where there is no TCP header.
+        self.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+    }
+
     /// The flow of a frame that is not IP.
     pub const OTHER: Self = Self {
         payload: Payload::Other,

@@ -8,6 +8,7 @@ mod policy;
 mod reject;
 mod report;
 mod skb;
+mod submission;
 mod verdict;
 
 use aya_ebpf::macros::classifier;

@@ -7,16 +7,25 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use policy_common::Addr;
 use policy_common::abi::{
-    ATTEMPT_ENTRIES, AttemptKey, HOST_ENTRIES, HostCounts, HostKey, MAX_BLOCKED_PORTS, MailServer, Net,
-    Permit, ScopeKey, Settings, counter,
+    ATTEMPT_ENTRIES, AttemptKey, HOST_ENTRIES, HostCounts, HostKey, MAX_BLOCKED_PORTS, MAX_SPARED_PORTS,
+    MAX_SUBMISSION_PORTS, MailServer, Net, Permit, Quarantine, SUBMITTERS, ScopeKey, Settings, Submissions,
+    counter,
 };
 
 /// Blocked TCP ports in host order; 0 is an unused slot. Read-only data, so the verifier folds it into the code.
 #[unsafe(no_mangle)]
 pub static BLOCKED_PORTS: Global<[u16; MAX_BLOCKED_PORTS]> = Global::new([0; MAX_BLOCKED_PORTS]);
+
+/// Submission ports, likewise.
+#[unsafe(no_mangle)]
+pub static SUBMISSION_PORTS: Global<[u16; MAX_SUBMISSION_PORTS]> = Global::new([0; MAX_SUBMISSION_PORTS]);
+
+/// Ports that stay open in quarantine, likewise.
+#[unsafe(no_mangle)]
+pub static SPARED_PORTS: Global<[u16; MAX_SPARED_PORTS]> = Global::new([0; MAX_SPARED_PORTS]);
 
 /// 1 where the policy lets processes of the gateway itself use blocked ports.
 #[unsafe(no_mangle)]
@@ -52,9 +61,13 @@ pub static DOORS: HashMap<u32, u32> = HashMap::with_max_entries(1024, BPF_F_RDON
 #[map]
 pub static GATEWAY_ADDRS: HashMap<Addr, u8> = HashMap::with_max_entries(4096, BPF_F_RDONLY_PROG);
 
-/// State map: client -> end of its quarantine in ns of `CLOCK_BOOTTIME`, host order.
+/// State map: client -> its quarantine.
 #[map]
-pub static QUARANTINE: HashMap<Addr, u64> = HashMap::with_max_entries(16_384, BPF_F_RDONLY_PROG);
+pub static QUARANTINE: HashMap<Addr, Quarantine> = HashMap::with_max_entries(16_384, BPF_F_RDONLY_PROG);
+
+/// State map: the widest scope among those of QUARANTINE, some of which may be over.
+#[map]
+pub static WIDEST_SCOPE: Array<u32> = Array::with_max_entries(1, BPF_F_RDONLY_PROG);
 
 /// State map: exact counters, one slot for each of [`counter`].
 #[map]
@@ -77,3 +90,8 @@ pub static HOSTS: PerCpuHashMap<HostKey, HostCounts> = PerCpuHashMap::with_max_e
 /// at once and one be missed, so these are limits and no counts.
 #[map]
 pub static HOST_SHARES: HashMap<HostKey, u32> = HashMap::with_max_entries(HOST_ENTRIES, 0);
+
+/// State map: what each host hands in on submission ports. An LRU: it only informs, and must not fill up.
+#[map]
+pub static SUBMISSIONS: LruPerCpuHashMap<HostKey, Submissions> =
+    LruPerCpuHashMap::with_max_entries(SUBMITTERS, 0);

@@ -2,11 +2,14 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::maps::lpm_trie::Key;
-use policy_common::abi::{MailServer, Net, Permit, ScopeKey, Settings};
+use policy_common::abi::{MailServer, Net, Permit, Quarantine, ScopeKey, Settings, scope};
 use policy_common::decide::Origin;
 use policy_common::{Addr, PolicyView};
 
-use crate::maps::{BLOCKED_PORTS, DOORS, GATEWAY_ADDRS, MAIL_SERVERS, NETS, QUARANTINE, SCOPES, SETTINGS};
+use crate::maps::{
+    BLOCKED_PORTS, DOORS, GATEWAY_ADDRS, MAIL_SERVERS, NETS, QUARANTINE, SCOPES, SETTINGS, SPARED_PORTS,
+    SUBMISSION_PORTS, WIDEST_SCOPE,
+};
 
 /// This generation's maps.
 pub struct Maps;
@@ -14,10 +17,17 @@ pub struct Maps;
 impl PolicyView for Maps {
     #[inline(always)]
     fn is_blocked(&self, port: u16) -> bool {
-        let blocked = BLOCKED_PORTS.load();
-        // 0 is an unused slot; port 0 itself can't be blocked, the agent refuses it. No early end: eight comparisons with
-        // constants need no branch.
-        blocked.iter().fold(false, |found, slot| found | (*slot == port)) && port != 0
+        is_among(&BLOCKED_PORTS.load(), port)
+    }
+
+    #[inline(always)]
+    fn is_submission(&self, port: u16) -> bool {
+        is_among(&SUBMISSION_PORTS.load(), port)
+    }
+
+    #[inline(always)]
+    fn is_spared(&self, port: u16) -> bool {
+        is_among(&SPARED_PORTS.load(), port)
     }
 
     #[inline(always)]
@@ -31,8 +41,14 @@ impl PolicyView for Maps {
     }
 
     #[inline(always)]
-    fn quarantined_until(&self, addr: &Addr) -> Option<u64> {
-        // SAFETY: the value is one aligned u64, which the agent replaces as a whole.
+    fn widest_quarantine(&self) -> u8 {
+        // A look-up of a slot that exists can't fail; "all" would then ask on, so that no quarantine is missed.
+        WIDEST_SCOPE.get(0).map_or(scope::ALL, |widest| *widest as u8)
+    }
+
+    #[inline(always)]
+    fn quarantine(&self, addr: &Addr) -> Option<Quarantine> {
+        // SAFETY: the agent replaces an entry as a whole.
         unsafe { QUARANTINE.get(addr) }.copied()
     }
 
@@ -96,6 +112,14 @@ impl Maps {
             Origin::Elsewhere
         }
     }
+}
+
+/// Whether a list of the generation has the port.
+#[inline(always)]
+fn is_among(ports: &[u16; 8], port: u16) -> bool {
+    // 0 is an unused slot; port 0 itself can't be listed, the agent refuses it. No early end: eight comparisons with
+    // constants need no branch.
+    ports.iter().fold(false, |found, slot| found | (*slot == port)) && port != 0
 }
 
 /// Bits of an address without its family byte. IPv4 keys are shorter and padded with zeros, so asking with the full

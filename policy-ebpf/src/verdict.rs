@@ -5,13 +5,14 @@ use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
 use policy_common::abi::{Macs, verdict};
 use policy_common::decide::{Arrival, decide_at_guard};
-use policy_common::{Decision, Flow, LinkType, Payload, Reason, decide, parse};
+use policy_common::{Decision, Flow, LinkType, Payload, PolicyView as _, Reason, decide, parse};
 
 use crate::maps::GATEWAY_MAIL;
 use crate::policy::Maps;
 use crate::reject;
 use crate::report::{self, Denial};
 use crate::skb::Skb;
+use crate::submission;
 
 /// What happens to the packet.
 enum Action {
@@ -53,6 +54,9 @@ fn carry_out(ctx: &TcContext, skb: &Skb, flow: &Flow, action: Action) -> i32 {
 #[inline(always)]
 fn judge_at_door(ctx: &TcContext, skb: &Skb, flow: &Flow, decision: &Decision) -> Action {
     if decision.reason == Reason::OtherTraffic {
+        if flow.opens() && Maps.is_submission(flow.dst_port) {
+            submission::count(flow, skb.ifindex(), &skb.macs());
+        }
         return Action::Pass;
     }
     if !decision.denies() {

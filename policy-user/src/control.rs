@@ -149,8 +149,9 @@ async fn quarantine(
 async fn release(
     State(agent): Agent,
     extract::Path(host): extract::Path<IpAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
 ) -> Result<Json<Value>, Failure> {
-    let released = ask(&agent, |answer| Request::Release(host, answer)).await?;
+    let released = ask(&agent, |answer| Request::Release(host, peer.user, answer)).await?;
     Ok(Json(json!({ "host": host, "released": released })))
 }
 

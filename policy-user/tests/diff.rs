@@ -160,7 +160,7 @@ fn question(dice: &mut Dice, at: Timestamp) -> Question {
         to: dice.host(OUTSIDE).into(),
         port: dice.of(&[25, 25, 2525]),
         at,
-        quarantined: false,
+        quarantined: InQuarantine::No,
     }
 }
 
@@ -173,7 +173,8 @@ fn holds(change: &Change, [old, new]: [&mut Examiner<'_>; 2], at: Timestamp) -> 
         reached.iter().all(|to| {
             let passes = |examiner: &mut Examiner<'_>| {
                 let (from, mac, to) = (Sender::Client(client), SourceMac::Unstated, *to);
-                let asked = Question { from, mac, interface: None, to, port: 25, at, quarantined: false };
+                let asked =
+                    Question { from, mac, interface: None, to, port: 25, at, quarantined: InQuarantine::No };
                 examiner.verdict(&asked)
             };
             let (before, after) = (passes(old), passes(new));

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use policy_user::policy::explain::{Asked, Explanation, Paper, Remedy, Verdict};
+use policy_user::policy::explain::{Asked, Explanation, InQuarantine, Paper, Remedy, Verdict};
 use policy_user::policy::{Policy, Revision, parse};
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ fn now() -> Timestamp {
 }
 
 fn asked<'t>(from: &'t str, to: &'t str) -> Asked<'t> {
-    Asked { from, to, port: 25, mac: None, interface: None, at: now(), quarantined: false }
+    Asked { from, to, port: 25, mac: None, interface: None, at: now(), quarantined: InQuarantine::No }
 }
 
 fn explained(policy: &str, asked: Asked<'_>) -> Explanation {
@@ -35,7 +35,8 @@ fn explained(policy: &str, asked: Asked<'_>) -> Explanation {
 
 #[test]
 fn the_deciding_step_belongs_to_the_reason() {
-    let quarantined = |from| Asked { quarantined: true, ..asked(from, "198.51.100.7") };
+    let quarantined =
+        |from| Asked { quarantined: InQuarantine::AsThePolicySays, ..asked(from, "198.51.100.7") };
     let through = |from, interface| Asked { interface: Some(interface), ..asked(from, "198.51.100.7") };
     for (asked, verdict, reason, step) in [
         (Asked { port: 587, ..asked("10.25.0.80", "198.51.100.7") }, Verdict::Pass, "other-traffic", 4),
@@ -164,11 +165,12 @@ fn following_the_advice_lets_it_pass() {
 
 #[test]
 fn a_released_client_that_is_denied_anyway_gets_the_whole_advice() {
-    let quarantined = Asked { quarantined: true, ..asked("10.25.0.80", "198.51.100.7") };
+    let quarantined =
+        Asked { quarantined: InQuarantine::AsThePolicySays, ..asked("10.25.0.80", "198.51.100.7") };
     let remedies = explained(OFFICE, quarantined).remedies;
     assert!(remedies[0].sentence.contains("`smtpfence release 10.25.0.80`"), "{remedies:#?}");
     assert_eq!(remedies.len(), 3, "{remedies:#?}");
-    let scanner = Asked { quarantined: true, ..asked("10.25.0.77", "203.0.113.25") };
+    let scanner = Asked { quarantined: InQuarantine::AsThePolicySays, ..asked("10.25.0.77", "203.0.113.25") };
     assert_eq!(explained(OFFICE, scanner).remedies.len(), 1);
 }
 

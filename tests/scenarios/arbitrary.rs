@@ -9,7 +9,7 @@ use lab::Mac;
 use lab::frame::{Frame, Tcp};
 use policy_common::LinkType;
 use policy_user::policy::compile::Instant;
-use policy_user::policy::{Exception, Group, MailServer, Mode, Policy, Treatment};
+use policy_user::policy::{Exception, Group, MailServer, Mode, Policy, Quarantine, Scope, Treatment};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ use super::Via;
 use super::policy::TEXT;
 
 /// Most often one that every policy blocks: what matters begins behind that.
-const PORTS: [u16; 8] = [25, 25, 25, 26, 443, 465, 10_025, 0x1900];
+const PORTS: [u16; 10] = [25, 25, 25, 26, 443, 465, 587, 8443, 10_025, 0x1900];
 const MACS: [[u8; 6]; 3] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], [0; 6]];
 
 /// An instant on both clocks, far from their ends.
@@ -120,8 +120,9 @@ pub fn policy() -> impl Strategy<Value = Policy> {
         vec(exception(permit), 0..6),
         vec((networks(1..3), treatment()), 0..4),
         select(vec![vec![25], vec![25, 10_025], vec![465, 26, 10_025, 25]]),
+        (networks(0..2), select(vec![vec![], vec![443], vec![8443, 80]])),
     )
-        .prop_map(move |(clients, internal, mail_servers, exceptions, groups, blocked_ports)| {
+        .prop_map(move |(clients, internal, mail_servers, exceptions, groups, blocked_ports, spared)| {
             let groups = groups.into_iter().map(|(clients, treatment)| Group {
                 name: "group".to_owned(),
                 clients,
@@ -135,7 +136,9 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 internal,
                 mail_servers,
                 exceptions,
+                submission_ports: if blocked_ports.contains(&465) { vec![587] } else { vec![587, 465] },
                 blocked_ports,
+                quarantine: Quarantine { except: spared.0, except_ports: spared.1, ..Quarantine::default() },
                 groups: groups.collect(),
                 ..template.clone()
             };
@@ -152,6 +155,13 @@ pub fn policy() -> impl Strategy<Value = Policy> {
             }
             policy
         })
+}
+
+/// Hours until it ends, how far it reaches, and the MAC it is bound to.
+pub type Quarantined = (i64, Scope, Option<[u8; 6]>);
+
+pub fn quarantined() -> impl Strategy<Value = Quarantined> {
+    (-2..3i64, select(vec![Scope::Mail, Scope::All]), option::of(select(&MACS[..])))
 }
 
 pub fn probe() -> impl Strategy<Value = Probe> {

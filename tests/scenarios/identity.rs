@@ -1,42 +1,52 @@
-//! Who sends: mail servers and who pretends to be one, exceptions, quarantine.
+//! Who sends: mail servers and who pretends to be one, exceptions.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use policy_common::Reason;
 
 use super::Bare::Forwards;
-use super::parties::{
-    CLIENT, FAX, Family, GUEST, GUEST_MAIL, MAIL, Party, QUARANTINED, QUARANTINED_SCANNER, RELAY, RELEASED,
-    SCANNER, Shot,
-};
+use super::parties::{CLIENT, FAX, Family, GUEST, GUEST_MAIL, MAIL, Party, RELAY, SCANNER, Shot};
 use super::table::{DENIED, FROM_MAIL_SERVER, Table, UNTOUCHED};
 use super::{Expect, Via};
 
 const SPOOFED: Expect = Expect::Deny(Reason::SpoofedMailServer);
 const NOT_ALLOWED: Expect = Expect::Deny(Reason::DestinationNotAllowed);
-const IN_QUARANTINE: Expect = Expect::Deny(Reason::Quarantined);
 const EXCEPTION: Expect = Expect::Pass(Reason::Exception);
 const INTERNAL: Expect = Expect::Pass(Reason::InternalDestination);
 
 /// Where a packet goes.
 #[derive(Clone, Copy)]
-enum To {
+pub enum To {
     Anywhere,
     /// The networks the relay may send to.
     Relayed,
     /// The networks that exceptions open.
     Excepted,
     Internal,
+    /// The networks that stay open in quarantine.
+    Spared,
 }
 
 pub fn rows(t: &mut Table) {
     bindings(t);
     destinations(t);
     exceptions(t);
-    quarantine(t);
 }
 
-fn aimed(t: &Table, family: Family, from: Party, port: u16, to: To) -> Shot {
+impl To {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Anywhere => "outside",
+            Self::Relayed => "the relay's networks",
+            Self::Excepted => "networks of an exception",
+            Self::Internal => "an internal host",
+            Self::Spared => "a spared host",
+        }
+    }
+}
+
+/// A shot to there.
+pub fn aimed(t: &Table, family: Family, from: Party, port: u16, to: To) -> Shot {
     let mut shot = t.shot(family, from, port);
     let [high, low] = t.serial().to_be_bytes();
     // Each destination is used by one scenario, so that arrivals can be told apart.
@@ -46,13 +56,14 @@ fn aimed(t: &Table, family: Family, from: Party, port: u16, to: To) -> Shot {
         To::Relayed => (Ipv4Addr::new(198, 51, 100, low), 0x2001_0db8_bbbb),
         To::Excepted => (Ipv4Addr::new(203, 0, 113, 128 | low), 0x2001_0db8_aaaa),
         To::Internal => (Ipv4Addr::new(10, 99, high, low), 0xfd25_0099_0000),
+        To::Spared => (Ipv4Addr::new(192, 0, 2, low), 0x2001_0db8_dddd),
     };
     (shot.to4, shot.to6) = (to4, Ipv6Addr::from_bits(net6 << 80 | host6));
     shot
 }
 
 /// One SYN for each family.
-fn syns(t: &mut Table, name: &str, why: &'static str, from: Party, port: u16, to: To, expect: Expect) {
+pub fn syns(t: &mut Table, name: &str, why: &'static str, from: Party, port: u16, to: To, expect: Expect) {
     for family in Family::BOTH {
         let shot = aimed(t, family, from, port, to);
         t.one(&format!("{} {name}", family.label()), why, &shot, shot.syn_frame().build(), expect, Forwards);
@@ -183,25 +194,4 @@ fn exceptions(t: &mut Table) {
         To::Excepted,
         EXCEPTION,
     );
-}
-
-fn quarantine(t: &mut Table) {
-    const ORDER: &str =
-        "quarantine comes before exceptions, behind internal destinations, and never for a mail server";
-    syns(t, "client in quarantine", ORDER, QUARANTINED, 25, To::Anywhere, IN_QUARANTINE);
-    syns(t, "client in quarantine to port 587", "the neighbour", QUARANTINED, 587, To::Anywhere, UNTOUCHED);
-    syns(t, "client in quarantine to an internal host", ORDER, QUARANTINED, 25, To::Internal, INTERNAL);
-    syns(
-        t,
-        "scanner in quarantine to its provider",
-        ORDER,
-        QUARANTINED_SCANNER,
-        25,
-        To::Excepted,
-        IN_QUARANTINE,
-    );
-    syns(t, "client whose quarantine is over", ORDER, RELEASED, 25, To::Anywhere, DENIED);
-    syns(t, "mail server that somebody put in quarantine", ORDER, MAIL, 25, To::Anywhere, FROM_MAIL_SERVER);
-    let impostor = MAIL.with_mac(CLIENT.mac);
-    syns(t, "impostor of a mail server in quarantine", ORDER, impostor, 25, To::Anywhere, SPOOFED);
 }

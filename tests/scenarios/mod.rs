@@ -15,6 +15,7 @@ mod other;
 pub mod parties;
 mod plain;
 pub mod policy;
+mod quarantine;
 pub mod reference;
 mod source;
 pub mod stage;
@@ -59,6 +60,8 @@ pub struct Packet {
 pub enum Expect {
     Pass(Reason),
     Deny(Reason),
+    /// Denied by a quarantine although it is no mail to a blocked port.
+    CutOff,
 }
 
 /// What a Linux router without any filter and without NAT does with the frame. Where it forwards a frame that passes, the
@@ -73,11 +76,12 @@ impl Expect {
     pub const fn reason(self) -> Reason {
         match self {
             Self::Pass(reason) | Self::Deny(reason) => reason,
+            Self::CutOff => Reason::Quarantined,
         }
     }
 
     pub const fn denies(self) -> bool {
-        matches!(self, Self::Deny(_))
+        !matches!(self, Self::Pass(_))
     }
 }
 
@@ -86,6 +90,7 @@ impl Expect {
     pub const fn at_guard(self, mail: Self) -> Self {
         match self.reason() {
             Reason::OtherTraffic | Reason::LaterFragment => Self::Pass(Reason::OtherTraffic),
+            Reason::Quarantined if matches!(self, Self::CutOff) => Self::Pass(Reason::OtherTraffic),
             Reason::Unreadable | Reason::AmbiguousFragment | Reason::InternalDestination => self,
             _ => mail,
         }
@@ -128,7 +133,7 @@ impl PacketView for Bytes<'_> {
 /// Every scenario.
 pub fn all() -> Vec<Scenario> {
     type Rows = fn(&mut Table);
-    let classes: [(&str, Rows); 11] = [
+    let classes: [(&str, Rows); 12] = [
         ("plain", plain::rows),
         ("ipv4", ipv4::rows),
         ("ipv4 fragments", ipv4_fragments::rows),
@@ -137,6 +142,7 @@ pub fn all() -> Vec<Scenario> {
         ("link", link::rows),
         ("tcp", tcp::rows),
         ("identity", identity::rows),
+        ("quarantine", quarantine::rows),
         ("source", source::rows),
         ("direction", direction::rows),
         ("other", other::rows),

@@ -54,6 +54,8 @@ pub const QUARANTINED: Party = on_lan("quarantined client", 66, 0x66);
 pub const QUARANTINED_SCANNER: Party = on_lan("quarantined scanner", 68, 0x68);
 /// A client whose quarantine is over.
 pub const RELEASED: Party = on_lan("released client", 67, 0x67);
+/// A client in quarantine from everything, not only from mail.
+pub const CUT_OFF: Party = on_lan("cut-off client", 69, 0x69);
 pub const GUEST: Party = on_guest("guest", 50, 0x50);
 /// A mail server bound to the guest interface.
 pub const GUEST_MAIL: Party = on_guest("guest mail server", 25, 0x25);

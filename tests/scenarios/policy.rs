@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use policy_common::Addr;
+use policy_common::abi::{Quarantine, scope};
 use policy_user::policy::Revision;
 use policy_user::policy::compile::{Instant, Tables, compile};
 use policy_user::policy::evaluate::HostPolicy;
 
 use super::Via;
-use super::parties::{MAIL, Party, QUARANTINED, QUARANTINED_SCANNER, RELEASED};
+use super::parties::{CUT_OFF, MAIL, Party, QUARANTINED, QUARANTINED_SCANNER, RELEASED};
 
 /// Internal networks leave room: 10/8 and two of the ULA networks are inside, fd99::/16 is not.
 pub const TEXT: &str = r#"version: 1
@@ -22,6 +23,7 @@ networks:
   internal: [10.0.0.0/8, "fd25::/16", "fd26::/16"]
 ports: { blocked: [25, 10025], submission: [587, 465] }
 mode: enforce
+quarantine: { enabled: false, except: [192.0.2.0/24, "2001:db8:dddd::/48"], except_ports: [8443] }
 mail_servers:
   - { name: mx1, address: [10.25.0.25, "fd25::25"], mac: "02:00:00:00:00:25" }
   - { name: relay, address: [10.25.0.30, "fd25::30"], to: [198.51.100.0/24, "2001:db8:bbbb::/48"] }
@@ -74,17 +76,19 @@ pub fn gateway_addresses() -> Vec<Addr> {
     addresses.map(|text| Addr::from(text.parse::<IpAddr>().unwrap())).collect()
 }
 
-/// Client -> end of its quarantine.
-pub fn quarantine(now: u64) -> HashMap<Addr, u64> {
-    let of = |party: Party, until| {
-        [IpAddr::from(party.v4), IpAddr::from(party.v6)].map(|address| (Addr::from(address), until))
+/// Client -> its quarantine.
+pub fn quarantine(now: u64) -> HashMap<Addr, Quarantine> {
+    let of = |party: Party, until, scope| {
+        [IpAddr::from(party.v4), IpAddr::from(party.v6)]
+            .map(|address| (Addr::from(address), Quarantine::new(until, scope, None)))
     };
     [
-        of(QUARANTINED, now.saturating_add(HOUR)),
-        of(QUARANTINED_SCANNER, now.saturating_add(HOUR)),
-        of(RELEASED, now - 1),
+        of(QUARANTINED, now.saturating_add(HOUR), scope::MAIL),
+        of(QUARANTINED_SCANNER, now.saturating_add(HOUR), scope::MAIL),
+        of(CUT_OFF, now.saturating_add(HOUR), scope::ALL),
+        of(RELEASED, now - 1, scope::ALL),
         // Whoever filled the map in error: a mail server never is in quarantine.
-        of(MAIL, now.saturating_add(HOUR)),
+        of(MAIL, now.saturating_add(HOUR), scope::ALL),
     ]
     .into_iter()
     .flatten()

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use policy_common::Reason;
-use policy_user::policy::{Exception, MailServer, Policy, Treatment};
+use policy_user::policy::{Exception, MailServer, Policy, Scope, Treatment};
 
 use super::Via;
 use super::arbitrary::Probe;
@@ -16,16 +16,29 @@ use super::arbitrary::Probe;
 #[derive(Clone, Debug)]
 pub struct Surroundings {
     pub gateway: Vec<IpAddr>,
-    /// Client -> end of its quarantine.
-    pub quarantine: HashMap<IpAddr, Timestamp>,
+    pub quarantine: HashMap<IpAddr, Confined>,
     pub now: Timestamp,
+}
+
+/// A client's quarantine.
+#[derive(Clone, Copy, Debug)]
+pub struct Confined {
+    pub until: Timestamp,
+    pub scope: Scope,
+    /// The machine that it is for.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// The reason, and the names of the entries that may be told as the deciding rule.
 pub fn judge(policy: &Policy, around: &Surroundings, probe: &Probe) -> (Reason, Vec<usize>) {
     let Probe { from, to, .. } = probe;
+    let server = policy.mail_servers.iter().enumerate().find(|(_, server)| server.addresses.contains(from));
+    let confined = around.quarantine.get(from).filter(|it| {
+        server.is_none() && around.now < it.until && (it.mac.is_none() || it.mac == probe.src_mac())
+    });
     if !policy.blocked_ports.contains(&probe.port) {
-        return (Reason::OtherTraffic, Vec::new());
+        let stopped = confined.is_some_and(|it| reaches(policy, around, it.scope, probe));
+        return (if stopped { Reason::Quarantined } else { Reason::OtherTraffic }, Vec::new());
     }
     if covers(&policy.internal, to) {
         return (Reason::InternalDestination, Vec::new());
@@ -33,8 +46,7 @@ pub fn judge(policy: &Policy, around: &Surroundings, probe: &Probe) -> (Reason, 
     if around.gateway.contains(to) {
         return (Reason::GatewayAddress, Vec::new());
     }
-    let server = policy.mail_servers.iter().enumerate().find(|(_, server)| server.addresses.contains(from));
-    if server.is_none() && around.quarantine.get(from).is_some_and(|until| around.now < *until) {
+    if confined.is_some() {
         return (Reason::Quarantined, Vec::new());
     }
     if let Some((index, server)) = server {
@@ -55,6 +67,15 @@ pub fn judge(policy: &Policy, around: &Surroundings, probe: &Probe) -> (Reason, 
     } else {
         (Reason::UnknownSource, Vec::new())
     }
+}
+
+/// Whether a quarantine stops what is not to a blocked port.
+fn reaches(policy: &Policy, around: &Surroundings, scope: Scope, probe: &Probe) -> bool {
+    let open = covers(&policy.internal, &probe.to)
+        || around.gateway.contains(&probe.to)
+        || covers(&policy.quarantine.except, &probe.to)
+        || policy.quarantine.except_ports.contains(&probe.port);
+    !open && (scope == Scope::All || policy.submission_ports.contains(&probe.port))
 }
 
 fn as_mail_server(server: &MailServer, probe: &Probe) -> Reason {

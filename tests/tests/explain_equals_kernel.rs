@@ -11,16 +11,16 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use lab::frame::{Frame, Mac, Tcp};
 use lab::{Lab, require_root_or_skip};
-use policy_common::{Addr, LinkType};
+use policy_common::{LinkType, abi};
 use policy_user::datapath::{
     Counters, Generation, Hook, Inside, KernelLog, Pins, State, TestPacket, attach, boot_time,
 };
 use policy_user::netlink::Interface;
 use policy_user::policy::compile::{Instant, compile, inside_settings};
-use policy_user::policy::explain::{Examiner, Paper, Question, Sender, SourceMac, Verdict};
+use policy_user::policy::explain::{Examiner, InQuarantine, Paper, Question, Sender, SourceMac, Verdict};
 use policy_user::policy::{
-    Detection, Exception, Group, InsideEntry, InterfaceGlob, MailServer, Mode, OnBlock, Policy, Revision,
-    Treatment,
+    Detection, Exception, Group, InsideEntry, InterfaceGlob, MailServer, Mode, OnBlock, Policy, Quarantine,
+    Revision, Scope, Treatment,
 };
 
 /// A test run puts every packet on the loopback interface, whose index is 1 and whose MAC is zero.
@@ -146,6 +146,12 @@ impl Dice {
             internal: self.list(1, Self::destination_net),
             blocked_ports: if self.one_in(3) { vec![25, 2525] } else { vec![25] },
             submission_ports: vec![587],
+            quarantine: Quarantine {
+                scope: self.of(&[Scope::Mail, Scope::All]),
+                except: self.list(1, Self::destination_net),
+                except_ports: if self.one_in(4) { vec![443] } else { Vec::new() },
+                ..Quarantine::default()
+            },
             mode: self.of(&[Mode::Enforce, Mode::Enforce, Mode::Audit]),
             on_block: self.of(&[OnBlock::Drop, OnBlock::Reject]),
             groups: self.list(2, |dice| Group {
@@ -178,9 +184,17 @@ impl Dice {
             mac: SourceMac::Is(self.mac()),
             interface: (!local).then(|| HERE.0.to_owned()),
             to,
-            port: self.of(&[25, 25, 25, 25, 2525, 587]),
+            port: self.of(&[25, 25, 25, 25, 2525, 587, 443, 80]),
             at: now,
-            quarantined: !local && self.one_in(6),
+            quarantined: if !local && self.one_in(4) {
+                self.of(&[
+                    InQuarantine::AsThePolicySays,
+                    InQuarantine::Of(Scope::Mail),
+                    InQuarantine::Of(Scope::All),
+                ])
+            } else {
+                InQuarantine::No
+            },
         }
     }
 }
@@ -235,6 +249,7 @@ impl Bench<'_> {
 
     fn ask(
         &mut self,
+        policy: &Policy,
         question: &Question,
         examiner: &mut Examiner<'_>,
         (generation, state): &mut (Generation, State),
@@ -246,9 +261,9 @@ impl Bench<'_> {
         let SourceMac::Is(mac) = question.mac else { return Ok(()) };
         let frame =
             Frame::new(Mac(mac), OWN_MAC).ip(from, question.to).tcp(Tcp::syn(40_000, question.port)).build();
-        let quarantine: BTreeMap<Addr, u64> =
-            question.quarantined.then(|| (from.into(), u64::MAX)).into_iter().collect();
-        state.set_quarantine(&quarantine)?;
+        let scope = question.quarantined.scope(policy);
+        let quarantine = scope.map(|it| (from.into(), abi::Quarantine::new(u64::MAX, it.number(), None)));
+        state.set_quarantine(&quarantine.into_iter().collect())?;
         let before = state.counters()?;
         let packet = TestPacket { hook, link: LinkType::Ethernet, bytes: &frame, repeat: 1 };
         let code = generation.test_run(&packet)?.code;
@@ -288,7 +303,7 @@ fn compare(pins: &Pins) -> Result<()> {
         let mut loaded = bench.load(&policy).with_context(|| format!("policy {number}: {policy:?}"))?;
         for _ in 0..packets {
             let question = dice.question(now);
-            bench.ask(&question, &mut examiner, &mut loaded)?;
+            bench.ask(&policy, &question, &mut examiner, &mut loaded)?;
         }
         ensure!(bench.wrong.is_empty(), "policy {number}: {policy:#?}\n{}", bench.wrong.join("\n"));
     }

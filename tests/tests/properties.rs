@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use jiff::SignedDuration;
-use policy_common::abi::Settings;
+use policy_common::abi::{Quarantine, Settings};
 use policy_common::decide::{Decision, Origin, decide_at_guard};
 use policy_common::{Addr, LinkType, Payload, PolicyView, Reason, decide, parse};
 use policy_user::policy::compile::{Tables, compile};
@@ -23,7 +23,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{RngSeed, TestRunner};
 use scenarios::arbitrary::{self, Probe};
 use scenarios::framing::{Framing, framing, roles};
-use scenarios::reference::{self, Surroundings};
+use scenarios::reference::{self, Confined, Surroundings};
 use scenarios::{Bytes, Via};
 
 /// The same cases in every run; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` of a longer one take precedence.
@@ -157,11 +157,15 @@ proptest! {
 }
 
 /// What surrounds a policy: gateway addresses, quarantine (hours from now), hours between its compilation and the packets.
-type Beside = (Vec<IpAddr>, HashMap<IpAddr, i64>, i64);
+type Beside = (Vec<IpAddr>, HashMap<IpAddr, arbitrary::Quarantined>, i64);
 
 #[test]
 fn compiled_tables_say_what_the_policy_says() {
-    let beside = (vec(arbitrary::address(), 0..2), hash_map(arbitrary::address(), -2..3i64, 0..8), 0..3i64);
+    let beside = (
+        vec(arbitrary::address(), 0..2),
+        hash_map(arbitrary::address(), arbitrary::quarantined(), 0..8),
+        0..3i64,
+    );
     let cases = (arbitrary::policy(), vec(arbitrary::probe(), 1..60), beside);
     let met = RefCell::new(BTreeMap::new());
     TestRunner::new(config(1500))
@@ -199,8 +203,13 @@ fn compare_with_reference(
     let mut host = HostPolicy::new(&tables, boot(later));
     host.gateway_addresses = gateway.iter().map(|address| Addr::from(*address)).collect();
     host.quarantine =
-        quarantine.iter().map(|(address, hours)| (Addr::from(*address), boot(*hours))).collect();
-    let quarantine = quarantine.iter().map(|(address, hours)| (*address, wall(*hours))).collect();
+        quarantine.iter().map(|(address, it)| (Addr::from(*address), in_kernel(it, boot(it.0)))).collect();
+    let confined = |(hours, scope, mac): &arbitrary::Quarantined| Confined {
+        until: wall(*hours),
+        scope: *scope,
+        mac: *mac,
+    };
+    let quarantine = quarantine.iter().map(|(address, it)| (*address, confined(it))).collect();
     let around = Surroundings { gateway, quarantine, now: wall(later) };
     let mut reasons = Vec::new();
     for probe in probes {
@@ -219,6 +228,10 @@ fn compare_with_reference(
         reasons.push(reason);
     }
     Ok(reasons)
+}
+
+fn in_kernel((_, scope, mac): &arbitrary::Quarantined, until: u64) -> Quarantine {
+    Quarantine::new(until, scope.number(), *mac)
 }
 
 /// Whether the client's group, else the policy, is in audit mode; the interfaces of these policies have no mode of their own.

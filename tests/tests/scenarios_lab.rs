@@ -10,10 +10,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use aya::maps::{Map, MapData};
 use lab::{Agent, Captured, built_binary, require_root_or_skip};
-use policy_common::{Addr, Reason};
-use policy_user::datapath::{Pins, boot_time};
+use policy_common::Reason;
+use policy_user::datapath::{Pins, State, boot_time};
 use scenarios::stage::{Mark, Stage, WHILE};
 use scenarios::{Bare, Expect, Packet, Scenario};
 
@@ -23,12 +22,8 @@ fn rows() -> Vec<Scenario> {
 
 fn start<'lab>(stage: &'lab Stage) -> Result<Agent<'lab>> {
     let agent = Agent::start(&stage.lab, &built_binary()?, scenarios::policy::TEXT)?;
-    let quarantine = MapData::from_pin(Pins::at(&stage.lab.bpffs()?).map("QUARANTINE"))?;
-    let mut quarantine: aya::maps::HashMap<_, Addr, u64> =
-        aya::maps::HashMap::try_from(Map::HashMap(quarantine))?;
-    for (client, until) in scenarios::policy::quarantine(boot_time()) {
-        quarantine.insert(client, until, 0)?;
-    }
+    let mut state = State::open(&Pins::at(&stage.lab.bpffs()?))?;
+    state.set_quarantine(&scenarios::policy::quarantine(boot_time()).into_iter().collect())?;
     Ok(agent)
 }
 

@@ -4,12 +4,12 @@
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{HashMap, Map, MapData};
 use lab::{Lab, require_root_or_skip};
-use policy_common::abi::{Settings, action, mode};
+use policy_common::abi::{Quarantine, Settings, action, mode};
 use policy_common::reset::Reset;
 use policy_common::{Addr, LinkType, PolicyView, Reason, decide, parse};
 use policy_user::datapath::{Counters, Generation, Hook, KernelLog, Pins, State, TestPacket, boot_time};
@@ -69,17 +69,13 @@ impl Bench {
         via: Via,
         tables: &Tables,
         gateway: &[Addr],
-        quarantined: &std::collections::HashMap<Addr, u64>,
+        quarantined: &HashMap<Addr, Quarantine>,
     ) -> Result<Self> {
         let pins = Pins::prepare(&lab.bpffs()?)?;
         let generation = Generation::load(&pins, tables, KernelLog::Off)?;
         let mut state = State::open(&pins)?;
         state.set_gateway_addresses(gateway)?;
-        let quarantine = MapData::from_pin(pins.map("QUARANTINE"))?;
-        let mut quarantine: HashMap<_, Addr, u64> = HashMap::try_from(Map::HashMap(quarantine))?;
-        for (client, until) in quarantined {
-            quarantine.insert(client, until, 0)?;
-        }
+        state.set_quarantine(&quarantined.iter().map(|(client, it)| (*client, *it)).collect())?;
         Ok(Self { generation, state, via })
     }
 
@@ -224,7 +220,15 @@ fn random_policies_mean_the_same_in_the_kernel() -> Result<()> {
         let ifindex = ifindex_where(via);
         let index = |name: &str| Some(ifindex(if name == "lan0" { Via::Lan } else { Via::Guest }));
         let tables = compile(&policy, Revision([0; 8]), now, index)?;
-        let quarantine = [(addr("10.0.0.2")?, now.boot + (1 << 40)), (addr("fd00::3")?, 1)].into();
+        let drawn = collection::hash_map(arbitrary::address(), arbitrary::quarantined(), 0..8)
+            .new_tree(&mut random)
+            .map_err(|error| anyhow::anyhow!("{error}"))?
+            .current();
+        let quarantine = drawn.into_iter().map(|(address, (hours, scope, mac))| {
+            let until = now.boot.saturating_add_signed(hours * 3_600_000_000_000);
+            (Addr::from(address), Quarantine::new(until, scope.number(), mac))
+        });
+        let quarantine: HashMap<_, _> = quarantine.collect();
         let mut bench = Bench::with(&lab, via, &tables, &gateway, &quarantine)?;
         let mut host = HostPolicy::new(&tables, now.boot);
         host.gateway_addresses = gateway.into();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use lab::frame::{Frame, Ipv4, Mac, Udp};
 use lab::{Agent, Lab, Sniffer, Tun, built_binary, require_root_or_skip};
+use policy_common::abi::scope;
 use scenarios::{Bare, Expect, Scenario, Via, policy};
 
 /// A datagram behind each row: what comes out before it belongs to the row.
@@ -26,10 +27,12 @@ fn policy_with(inside: &str, outside: &str) -> String {
 
 fn start<'lab>(lab: &'lab Lab, inside: &str, outside: &str) -> Result<Agent<'lab>> {
     let agent = Agent::start(lab, &built_binary()?, &policy_with(inside, outside))?;
-    for (address, until) in policy::quarantine(1) {
-        if let Some(host) = address.to_ip().filter(|_| until > 1) {
+    for (address, quarantine) in policy::quarantine(1) {
+        if let Some(host) = address.to_ip().filter(|_| quarantine.until() > 1) {
+            let wide = if quarantine.scope() == scope::ALL { "all" } else { "mail" };
             // Refused for the mail server that is in the list on purpose.
-            agent.ask(&["quarantine", &host.to_string(), "--for", "1h", "--reason", "scenario"])?;
+            let host = host.to_string();
+            agent.ask(&["quarantine", &host, "--for", "1h", "--reason", "scenario", "--scope", wide])?;
         }
     }
     Ok(agent)

@@ -74,6 +74,7 @@ impl Net {
     const CLIENT: u8 = 1;
     const INTERNAL: u8 = 2;
     const MAIL_SERVER: u8 = 4;
+    const SPARED: u8 = 8;
 
     /// Addresses that clients may have.
     pub const fn with_client(mut self) -> Self {
@@ -84,6 +85,12 @@ impl Net {
     /// Destinations that are not outbound.
     pub const fn with_internal(mut self) -> Self {
         self.roles |= Self::INTERNAL;
+        self
+    }
+
+    /// Destinations that clients in quarantine may still reach.
+    pub const fn with_spared(mut self) -> Self {
+        self.roles |= Self::SPARED;
         self
     }
 
@@ -114,6 +121,11 @@ impl Net {
     #[inline(always)]
     pub const fn is_internal(&self) -> bool {
         self.roles & Self::INTERNAL != 0
+    }
+
+    #[inline(always)]
+    pub const fn is_spared(&self) -> bool {
+        self.roles & Self::SPARED != 0
     }
 
     /// Index into the mail server table.

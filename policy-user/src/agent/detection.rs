@@ -7,9 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use super::enforcement::now;
 use crate::attempt::Attempt;
-use crate::detect::{Change, Detector, Note, Observation, Providers, Rules, Verdict, record};
+use crate::detect::{Change, Detector, Key, Kind, Note, Observation, Providers, Rules, Verdict, record};
 use crate::failure::Failure;
 use crate::policy::Policy;
 use file::Saved;
@@ -28,7 +30,8 @@ pub fn remembered(state_dir: &Path, policy: &Policy) -> Result<Vec<Flagged>, Fai
     let now = now();
     let offset = saved.offset(now);
     let detector = Detector::resume(rules(policy), saved.memory);
-    let mut inner = Inner { detector, offset, changed: false, save_fails: false };
+    let blocked_ports = policy.blocked_ports.clone();
+    let mut inner = Inner { detector, blocked_ports, offset, changed: false, save_fails: false };
     let time = inner.time(now.boot);
     inner.detector.age(time);
     Ok(inner.flags())
@@ -37,10 +40,12 @@ pub fn remembered(state_dir: &Path, policy: &Policy) -> Result<Vec<Flagged>, Fai
 pub struct Detection {
     path: PathBuf,
     inner: Mutex<Inner>,
+    infected: Notify,
 }
 
 struct Inner {
     detector: Detector,
+    blocked_ports: Vec<u16>,
     /// Seconds from the clock of this boot to the detector's, which goes on through restarts of the machine.
     offset: i64,
     changed: bool,
@@ -62,13 +67,16 @@ impl Detection {
             Some(memory) => Detector::resume(rules, memory),
             None => Detector::new(rules),
         };
-        let inner = Inner { detector, offset, changed: false, save_fails: false };
-        Self { path, inner: Mutex::new(inner) }
+        let blocked_ports = policy.blocked_ports.clone();
+        let inner = Inner { detector, blocked_ports, offset, changed: false, save_fails: false };
+        Self { path, inner: Mutex::new(inner), infected: Notify::new() }
     }
 
     /// Judges by another policy from now on; flags stay.
     pub fn set_policy(&self, policy: &Policy) {
-        self.lock().detector.set_rules(rules(policy));
+        let mut inner = self.lock();
+        inner.detector.set_rules(rules(policy));
+        inner.blocked_ports.clone_from(&policy.blocked_ports);
     }
 
     /// Takes attempts into account; what is to be told of them.
@@ -76,6 +84,10 @@ impl Detection {
         let mut inner = self.lock();
         let mut changes = Vec::new();
         for attempt in attempts.iter().filter(|attempt| record::counts(attempt.reason)) {
+            // In quarantine other ports are denied too, which say nothing about mail.
+            if !inner.blocked_ports.contains(&attempt.destination_port) {
+                continue;
+            }
             let (Some(source), Some(destination)) = (attempt.client, attempt.destination) else { continue };
             let seen = Observation {
                 time: inner.time(attempt.boot),
@@ -87,7 +99,29 @@ impl Detection {
             inner.changed = true;
             changes.extend(inner.detector.observe(&seen));
         }
+        let infects = |it: &Change| it.kind == Kind::Raised && it.report.verdict == Verdict::Infected;
+        if changes.iter().any(infects) {
+            self.infected.notify_one();
+        }
         inner.tell(changes)
+    }
+
+    /// Waits until a host is flagged as infected.
+    pub async fn infection(&self) {
+        self.infected.notified().await;
+    }
+
+    /// The hosts that are flagged as infected.
+    pub fn infected(&self) -> Vec<Key> {
+        self.lock().detector.infected()
+    }
+
+    /// The host, if it behaves as infected ones do and has attempted something since an instant of `CLOCK_BOOTTIME`.
+    pub fn acts_infected(&self, host: &Key, since: u64) -> Option<Flagged> {
+        let inner = self.lock();
+        let (since, now) = (inner.time(since), inner.time(now().boot));
+        let report = inner.detector.acts_infected(host, since, now)?;
+        Some(inner.flagged(report))
     }
 
     /// Ends flags whose time is over.

@@ -1,9 +1,9 @@
 //! Putting a policy in force: from the file to a generation on every inside interface, at start, on reload and when the
 //! network changes.
 
+mod quarantine;
 mod reload;
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -16,13 +16,12 @@ use super::history::History;
 use super::hosts::Departed;
 use super::interfaces::{Absent, attachable, bound_interfaces, index_of, present};
 use super::pending::Trial;
-use super::quarantine::{Quarantine, QuarantineRequest, Quarantined};
+use super::quarantine::Quarantine;
 use super::start::First;
 use crate::account::Account;
 use crate::attempt::Lexicon;
 use crate::datapath::{
-    self, Coverage, EventStream, Generation, HostCount, Inside, KernelLog, PacketCounts, Pins, Position,
-    State,
+    self, Coverage, EventStream, Generation, Inside, KernelLog, PacketCounts, Pins, Position, State,
 };
 use crate::failure::Failure;
 use crate::netlink::{Changes, Interface, Netlink};
@@ -30,6 +29,7 @@ use crate::policy::compile::{Instant, Tables, compile};
 use crate::policy::{self, LoadedPolicy, Policy};
 use crate::status::{AgentInfo, InForce, Status};
 
+pub use quarantine::Released;
 pub use reload::{ReloadRequest, RunningPolicy};
 
 /// The policy in force and what it takes to keep it so.
@@ -87,8 +87,8 @@ impl Enforcement {
         let mut state = State::open(&pins)?;
         // Before the programs run: otherwise mail to the gateway itself would be dropped for an instant.
         state.set_gateway_addresses(&own_addresses(&netlink).await?)?;
-        let mut quarantine = Quarantine::read(&config.state_dir);
-        quarantine.put_in_force(&mut state, now())?;
+        let quarantine = Quarantine::read(&config.state_dir, &state, now());
+        quarantine.put_in_force(&mut state)?;
         teach(&lexicon, &policy, &tables, &all);
         forward_kernel_log(&mut generation, config.kernel_log)?;
         let coverage = datapath::attach(&pins, &mut generation, &inside, &outside)?;
@@ -197,10 +197,8 @@ impl Enforcement {
 
     /// The exact accounts of hosts, worded.
     pub fn hosts(&self) -> Result<Vec<Account>, Failure> {
-        let (now, hosts) = (now(), self.state.hosts()?);
         let lexicon = self.lexicon.read().unwrap_or_else(PoisonError::into_inner);
-        let account = |host: &HostCount| Account::new(host, lexicon.interface(host.key.ifindex()), now);
-        Ok(hosts.iter().map(account).collect())
+        Ok(Account::all(&self.state.hosts()?, &self.state.submissions()?, &lexicon, now()))
     }
 
     /// Closes accounts of hosts that were idle for long, where the kernel's map gets full.
@@ -211,21 +209,11 @@ impl Enforcement {
         }
     }
 
-    /// Puts a client into quarantine.
-    pub fn quarantine(&mut self, request: QuarantineRequest) -> Result<Quarantined, Failure> {
-        self.quarantine.add(request, &self.policy.policy, &mut self.state, now())
-    }
-
-    /// Lets a client out of quarantine; tells whether it was in it.
-    pub fn release(&mut self, host: IpAddr) -> Result<bool, Failure> {
-        self.quarantine.release(host, &mut self.state, now())
-    }
-
     pub fn status(&mut self, agent: &AgentInfo) -> Result<Status, Failure> {
         let departed = self.departed.clone();
         let mut status = Status::new(&self.pins, Some(self.in_force.clone()), &self.state, departed)?;
         status.agent = Some(agent.clone());
-        status.quarantine = self.quarantine.list(Timestamp::now());
+        status.quarantine = self.quarantine.list(now().boot);
         status.flags = Some(self.detection.counts());
         status.reload_error = self.reload_error.clone();
         status.tell_trial(self.trial.as_ref());

@@ -32,7 +32,7 @@ use crate::metrics;
 use crate::status::{AgentInfo, InForce, Status};
 use detection::Detection;
 pub use detection::{AcknowledgeRequest, FlagCounts, FlagEvent, Flagged, remembered};
-use enforcement::Enforcement;
+use enforcement::{Enforcement, Released};
 pub use enforcement::{ReloadRequest, RunningPolicy};
 use history::{How, Kept, Origin};
 use inbox::Inbox;
@@ -71,7 +71,8 @@ pub enum Request {
     Confirm(Option<String>, Answer<String>),
     Cancel(Option<String>, Answer<String>),
     Quarantine(QuarantineRequest, Answer<Quarantined>),
-    Release(IpAddr, Answer<bool>),
+    /// A client; who asks.
+    Release(IpAddr, Option<String>, Answer<bool>),
     Flags(Answer<Vec<Flagged>>),
     /// A host, by MAC or address; who asks.
     ReleaseFlag(String, Option<String>, Answer<FlagEvent>),
@@ -152,7 +153,11 @@ pub async fn run(
                 }
                 request => answer(request, &mut enforcement, &info, &writer, &metrics).await,
             },
-            _ = look.tick() => enforcement.watch_hooks().await,
+            _ = look.tick() => {
+                enforcement.watch_hooks().await;
+                enforcement.watch_quarantine().await;
+            }
+            () = detection.infection() => enforcement.watch_quarantine().await,
             _ = reap.tick() => enforcement.reap_hosts(),
             _ = keep.tick() => {
                 writer.write_flags(&detection.age()).await;
@@ -240,10 +245,16 @@ async fn answer(
         Request::Confirm(user, answer) => drop(answer.send(enforcement.confirm(user))),
         Request::Cancel(user, answer) => drop(answer.send(enforcement.cancel(user, writer).await)),
         Request::Quarantine(request, answer) => drop(answer.send(enforcement.quarantine(request))),
-        Request::Release(host, answer) => drop(answer.send(enforcement.release(host))),
+        Request::Release(host, user, answer) => {
+            let result = enforcement.release(host, user.as_deref());
+            if let Ok(Released { flag: Some(event), .. }) = &result {
+                writer.write_flags(std::slice::from_ref(event)).await;
+            }
+            drop(answer.send(result.map(|released| released.was)));
+        }
         Request::Flags(answer) => drop(answer.send(Ok(enforcement.detection().flags()))),
         Request::ReleaseFlag(host, user, answer) => {
-            let result = enforcement.detection().release(&host, user.as_deref());
+            let result = enforcement.release_flag(&host, user.as_deref());
             if let Ok(event) = &result {
                 writer.write_flags(std::slice::from_ref(event)).await;
             }

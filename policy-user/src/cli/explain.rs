@@ -11,9 +11,9 @@ use serde_json::json;
 use super::OutputFormat;
 use crate::failure::Failure;
 use crate::policy::explain::{
-    Asked, DecidedAt, Explanation, Misasked, Paper, Remedy, Step, Treated, Verdict, moment,
+    Asked, DecidedAt, Explanation, InQuarantine, Misasked, Paper, Remedy, Step, Treated, Verdict, moment,
 };
-use crate::policy::{self, LoadedPolicy, Strictness};
+use crate::policy::{self, LoadedPolicy, Scope, Strictness};
 
 /// Explain what a policy decides about one connection. Needs no root, and asks no running agent.
 ///
@@ -41,9 +41,9 @@ pub struct Args {
     /// When: 2026-12-31 (its noon) or 2026-12-31T18:00:00+01:00; without it, now
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
-    /// As if the client were in quarantine
-    #[arg(long)]
-    quarantined: bool,
+    /// As if the client were in quarantine, as the policy has it or in this scope
+    #[arg(long, value_name = "SCOPE", num_args = 0..=1, require_equals = true)]
+    quarantined: Option<Option<Scope>>,
     /// An address of the gateway itself, which the policy doesn't tell; may be given several times
     #[arg(long = "gateway-address", value_name = "ADDRESS")]
     gateway_addresses: Vec<IpAddr>,
@@ -64,7 +64,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         mac: args.mac.as_deref(),
         interface: args.interface.as_deref(),
         at,
-        quarantined: args.quarantined,
+        quarantined: match args.quarantined {
+            None => InQuarantine::No,
+            Some(None) => InQuarantine::AsThePolicySays,
+            Some(Some(scope)) => InQuarantine::Of(scope),
+        },
     };
     let question = asked.question().map_err(misasked)?;
     let (loaded, _) = policy::load(&args.policy, Strictness::Advisory)?;
@@ -97,7 +101,7 @@ fn as_json(asked: &Asked<'_>, loaded: &LoadedPolicy, explanation: &Explanation) 
             "to": asked.to,
             "port": asked.port,
             "at": asked.at,
-            "quarantined": asked.quarantined,
+            "quarantined": asked.quarantined.scope(&loaded.policy),
         },
         "explanation": explanation,
     })

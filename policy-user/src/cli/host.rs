@@ -28,7 +28,7 @@ pub struct Args {
     /// Directory of what must outlive a restart.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/smtpfence")]
     state_dir: PathBuf,
-    /// Unix socket of the agent, which knows who is flagged.
+    /// Unix socket of the agent, which knows who is flagged or in quarantine, and what the client hands in on submission ports.
     #[arg(long, value_name = "SOCKET", default_value = "/run/smtpfence/agent.sock")]
     control: PathBuf,
 }

@@ -10,6 +10,7 @@ use super::{OutputFormat, ago, printed, say, seconds, text};
 use crate::agent::QuarantineRequest;
 use crate::control;
 use crate::failure::Failure;
+use crate::policy::Scope;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,6 +23,9 @@ pub struct Args {
     /// Why, for those who find it in the list.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// What is closed: the ports for mail, or everything outside; without it, as the policy has it.
+    #[arg(long, value_name = "SCOPE")]
+    scope: Option<Scope>,
     /// Unix socket of the agent.
     #[arg(long, value_name = "SOCKET", default_value = "/run/smtpfence/agent.sock")]
     control: PathBuf,
@@ -41,7 +45,7 @@ pub struct ReleaseArgs {
 pub fn run(args: Args) -> Result<(), Failure> {
     match (args.host, args.seconds, args.reason) {
         (Some(host), Some(seconds), Some(reason)) => {
-            let request = json!(QuarantineRequest { host, seconds, reason });
+            let request = json!(QuarantineRequest { host, seconds, reason, scope: args.scope });
             let client = ask(&args.control, hyper::Method::POST, "/v1/quarantine", Some(&request))?;
             printed(print(&[client], args.format))
         }
@@ -80,12 +84,13 @@ fn print(clients: &[Value], format: OutputFormat) -> io::Result<()> {
     if clients.is_empty() {
         return writeln!(out, "nobody is in quarantine");
     }
-    writeln!(out, "{:<39}  {:<42}  {:<42}  reason", "client", "since", "until")?;
+    writeln!(out, "{:<39}  {:<5}  {:<42}  {:<42}  reason", "client", "scope", "since", "until")?;
     for client in clients {
         writeln!(
             out,
-            "{:<39}  {:<42}  {:<42}  {}",
+            "{:<39}  {:<5}  {:<42}  {:<42}  {}",
             text(&client["host"]),
+            text(&client["scope"]),
             ago(&client["since"]),
             ago(&client["until"]),
             text(&client["reason"])

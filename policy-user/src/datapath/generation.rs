@@ -65,6 +65,8 @@ impl Generation {
             .btf(None)
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global("BLOCKED_PORTS", &tables.blocked_ports, true)
+            .override_global("SUBMISSION_PORTS", &tables.submission_ports, true)
+            .override_global("SPARED_PORTS", &tables.spared_ports, true)
             .override_global("REVISION", &revision, true)
             .override_global("GATEWAY_MAIL", &gateway_mail, true)
             .override_global(aya_log::LEVEL, &level, true)

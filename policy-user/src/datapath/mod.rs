@@ -14,6 +14,7 @@ mod packets;
 mod pins;
 mod ring;
 mod state;
+mod submissions;
 
 pub use chain::programs_at;
 pub use error::DatapathError;
@@ -26,3 +27,4 @@ pub use packets::PacketCounts;
 pub use pins::Pins;
 pub use ring::RingUse;
 pub use state::{Counters, ReasonCount, State};
+pub use submissions::SubmissionCount;

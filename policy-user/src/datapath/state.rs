@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use aya::Pod;
-use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuArray};
-use policy_common::abi::counter;
+use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray};
+use policy_common::abi::{Quarantine, counter, scope};
 use policy_common::{Addr, Reason};
 use serde::Serialize;
 
@@ -12,10 +12,20 @@ use super::error::DatapathError;
 use super::hosts::{HostCount, Hosts};
 use super::pins::Pins;
 use super::ring::{EventRing, RingUse};
+use super::submissions::{SubmissionCount, SubmissionMap};
 
 /// Names of the maps that outlive a generation; everything else belongs to one.
-pub(super) const STATE_MAPS: [&str; 7] =
-    ["ATTEMPTS", "COUNTERS", "EVENTS", "GATEWAY_ADDRS", "HOSTS", "HOST_SHARES", "QUARANTINE"];
+pub(super) const STATE_MAPS: [&str; 9] = [
+    "ATTEMPTS",
+    "COUNTERS",
+    "EVENTS",
+    "GATEWAY_ADDRS",
+    "HOSTS",
+    "HOST_SHARES",
+    "QUARANTINE",
+    "SUBMISSIONS",
+    "WIDEST_SCOPE",
+];
 
 /// Drops pins whose map is of another shape than the programs expect, and says so.
 ///
@@ -80,9 +90,11 @@ impl Shape {
 pub struct State {
     counters: PerCpuArray<MapData, u64>,
     gateway_addresses: HashMap<MapData, Addr, u8>,
-    quarantine: HashMap<MapData, Addr, u64>,
+    quarantine: HashMap<MapData, Addr, Quarantine>,
+    widest_scope: Array<MapData, u32>,
     hosts: Hosts,
     ring: EventRing,
+    submissions: SubmissionMap,
 }
 
 impl State {
@@ -92,8 +104,10 @@ impl State {
             counters: open(pins, "COUNTERS", |map| PerCpuArray::try_from(Map::PerCpuArray(map)))?,
             gateway_addresses: open(pins, "GATEWAY_ADDRS", hash)?,
             quarantine: open(pins, "QUARANTINE", hash)?,
+            widest_scope: open(pins, "WIDEST_SCOPE", |map| Array::try_from(Map::Array(map)))?,
             hosts: Hosts::open(pins)?,
             ring: EventRing::open(pins)?,
+            submissions: SubmissionMap::open(pins)?,
         })
     }
 
@@ -112,6 +126,11 @@ impl State {
         self.hosts.read()
     }
 
+    /// What hosts have handed in on submission ports.
+    pub fn submissions(&self) -> Result<Vec<SubmissionCount>, DatapathError> {
+        self.submissions.read()
+    }
+
     /// Removes accounts that have been idle for long, where the map gets full; see [`Hosts::reap`].
     pub fn reap_hosts(&mut self, now: u64) -> Result<Vec<HostCount>, DatapathError> {
         self.hosts.reap(now)
@@ -123,9 +142,25 @@ impl State {
         reconcile(&mut self.gateway_addresses, "GATEWAY_ADDRS", &wanted.collect())
     }
 
-    /// Makes the kernel's list of clients in quarantine this one: client and end in nanoseconds of `CLOCK_BOOTTIME`.
-    pub fn set_quarantine(&mut self, until: &BTreeMap<Addr, u64>) -> Result<(), DatapathError> {
-        reconcile(&mut self.quarantine, "QUARANTINE", until)
+    /// Whether the kernel takes this for one of the gateway's own addresses.
+    pub fn is_gateway(&self, address: &Addr) -> bool {
+        self.gateway_addresses.get(address, 0).is_ok()
+    }
+
+    /// The kernel's list of clients in quarantine.
+    pub fn quarantine(&self) -> BTreeMap<Addr, Quarantine> {
+        self.quarantine.iter().filter_map(Result::ok).collect()
+    }
+
+    /// Makes the kernel's list of clients in quarantine this one.
+    pub fn set_quarantine(&mut self, clients: &BTreeMap<Addr, Quarantine>) -> Result<(), DatapathError> {
+        reconcile(&mut self.quarantine, "QUARANTINE", clients)?;
+        let widest = clients.values().map(Quarantine::scope).max().unwrap_or(scope::NONE);
+        self.widest_scope.set(0, u32::from(widest), 0).map_err(|source| DatapathError::State {
+            doing: "write",
+            map: "WIDEST_SCOPE",
+            source: Box::new(source),
+        })
     }
 }
 

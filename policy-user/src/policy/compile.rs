@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use policy_common::Addr;
-use policy_common::abi::{self, MAX_BLOCKED_PORTS, Net, Permit};
+use policy_common::abi::{self, MAX_BLOCKED_PORTS, MAX_SPARED_PORTS, MAX_SUBMISSION_PORTS, Net, Permit};
 
 use super::model::{Exception, Mode, OnBlock, Policy, Revision, Treatment};
 
@@ -19,6 +19,9 @@ pub struct Tables {
     pub gateway_mail: bool,
     /// Host order; unused slots are 0.
     pub blocked_ports: [u16; MAX_BLOCKED_PORTS],
+    pub submission_ports: [u16; MAX_SUBMISSION_PORTS],
+    /// Ports that stay open in quarantine.
+    pub spared_ports: [u16; MAX_SPARED_PORTS],
     /// Each prefix with what all prefixes around it say.
     pub nets: Vec<Prefix<Net>>,
     /// Permitted destinations by scope number, which is never 0.
@@ -78,6 +81,9 @@ pub fn compile(
     for net in &policy.internal {
         layout.claim(*net, Claim { internal: true, ..Claim::default() });
     }
+    for net in &policy.quarantine.except {
+        layout.claim(*net, Claim { spared: true, ..Claim::default() });
+    }
     for (index, group) in policy.groups.iter().enumerate() {
         // Entries are capped far below 65,536 groups by the loader; an index that does not fit would be the default.
         let settings = u16::try_from(inside_settings(policy.inside.len()) + index).unwrap_or(0);
@@ -86,15 +92,13 @@ pub fn compile(
         }
     }
     let nets = layout.nets();
-    let mut blocked_ports = [0; MAX_BLOCKED_PORTS];
-    for (slot, port) in blocked_ports.iter_mut().zip(&policy.blocked_ports) {
-        *slot = *port;
-    }
     Ok(Tables {
         revision,
         settings: settings(policy),
         gateway_mail: policy.gateway_mail,
-        blocked_ports,
+        blocked_ports: in_slots(&policy.blocked_ports),
+        submission_ports: in_slots(&policy.submission_ports),
+        spared_ports: in_slots(&policy.quarantine.except_ports),
         nets,
         permits: layout.permits,
         mail_servers: layout.mail_servers,
@@ -102,11 +106,20 @@ pub fn compile(
     })
 }
 
+/// Ports in the slots that a generation has for them, which validation keeps to.
+fn in_slots<const N: usize>(ports: &[u16]) -> [u16; N] {
+    let mut slots = [0; N];
+    slots.iter_mut().zip(ports).for_each(|(slot, port)| *slot = *port);
+    slots
+}
+
 /// What the policy says about the addresses of one prefix itself, before its surroundings are merged in.
 #[derive(Clone, Debug, Default)]
 struct Claim {
     client: bool,
     internal: bool,
+    /// Reachable from quarantine.
+    spared: bool,
     /// Index of a group's settings.
     group: Option<u16>,
     mail_server: Option<u32>,
@@ -180,6 +193,7 @@ impl Layout {
         let entry = self.claims.entry((net.addr().into(), net.prefix_len())).or_default();
         entry.client |= claim.client;
         entry.internal |= claim.internal;
+        entry.spared |= claim.spared;
         entry.group = claim.group.or(entry.group);
         entry.mail_server = claim.mail_server.or(entry.mail_server);
         entry.exceptions.extend(claim.exceptions);
@@ -192,6 +206,7 @@ impl Layout {
             if let Some(outer) = outer {
                 claim.client |= outer.client;
                 claim.internal |= outer.internal;
+                claim.spared |= outer.spared;
                 claim.group = claim.group.or(outer.group);
                 claim.mail_server = claim.mail_server.or(outer.mail_server);
                 claim.exceptions.extend(&outer.exceptions);
@@ -212,6 +227,9 @@ impl Layout {
         }
         if claim.internal {
             net = net.with_internal();
+        }
+        if claim.spared {
+            net = net.with_spared();
         }
         if let Some(settings) = claim.group {
             net = net.with_group(settings);

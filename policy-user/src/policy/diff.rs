@@ -93,6 +93,8 @@ pub enum Kind {
     Metrics,
     /// When hosts are flagged.
     Detection,
+    /// What becomes of infected hosts.
+    Quarantine,
 }
 
 impl Kind {
@@ -114,6 +116,7 @@ impl Kind {
             Self::LogTargets => "log also to",
             Self::Metrics => "metrics",
             Self::Detection => "detection",
+            Self::Quarantine => "quarantine",
         }
     }
 }

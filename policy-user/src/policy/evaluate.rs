@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use policy_common::abi::{MailServer, Net, Permit};
+use policy_common::abi::{MailServer, Net, Permit, Quarantine, scope};
 use policy_common::decide::Arrival;
 use policy_common::{Addr, PolicyView};
 
@@ -16,8 +16,8 @@ pub struct HostPolicy<'a> {
     permits: HashMap<u32, PrefixMap<Permit>>,
     /// The gateway's own addresses.
     pub gateway_addresses: HashSet<Addr>,
-    /// Client -> end of its quarantine in nanoseconds of `CLOCK_BOOTTIME`.
-    pub quarantine: HashMap<Addr, u64>,
+    /// Client -> its quarantine.
+    pub quarantine: HashMap<Addr, Quarantine>,
     /// Nanoseconds of `CLOCK_BOOTTIME`.
     pub now: u64,
 }
@@ -39,6 +39,14 @@ impl PolicyView for HostPolicy<'_> {
         port != 0 && self.tables.blocked_ports.contains(&port)
     }
 
+    fn is_submission(&self, port: u16) -> bool {
+        port != 0 && self.tables.submission_ports.contains(&port)
+    }
+
+    fn is_spared(&self, port: u16) -> bool {
+        port != 0 && self.tables.spared_ports.contains(&port)
+    }
+
     fn net(&self, addr: &Addr) -> Option<Net> {
         self.nets.longest(addr)
     }
@@ -47,7 +55,12 @@ impl PolicyView for HostPolicy<'_> {
         self.gateway_addresses.contains(addr)
     }
 
-    fn quarantined_until(&self, addr: &Addr) -> Option<u64> {
+    /// Nothing is saved here by asking less.
+    fn widest_quarantine(&self) -> u8 {
+        scope::ALL
+    }
+
+    fn quarantine(&self, addr: &Addr) -> Option<Quarantine> {
         self.quarantine.get(addr).copied()
     }
 

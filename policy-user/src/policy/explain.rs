@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::bundle::path_of;
-use super::model::{Exception, MailServer, Policy};
+use super::model::{Exception, MailServer, Policy, Scope};
 
 mod examiner;
 mod question;
@@ -32,8 +32,28 @@ pub struct Question {
     pub to: IpAddr,
     pub port: u16,
     pub at: Timestamp,
-    /// Whether the client is in quarantine at that time.
-    pub quarantined: bool,
+    pub quarantined: InQuarantine,
+}
+
+/// Whether the client is in quarantine at that time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InQuarantine {
+    #[default]
+    No,
+    /// In one as the policy's `quarantine` has it.
+    AsThePolicySays,
+    Of(Scope),
+}
+
+impl InQuarantine {
+    /// The scope, if it is in one.
+    pub fn scope(self, policy: &Policy) -> Option<Scope> {
+        match self {
+            Self::No => None,
+            Self::AsThePolicySays => Some(policy.quarantine.scope),
+            Self::Of(scope) => Some(scope),
+        }
+    }
 }
 
 /// Who connects.

@@ -24,6 +24,6 @@ pub use diagnostics::{Diagnostic, Place, Severity};
 pub use load::{LoadError, load, load_text, parse, read_text, revision_at};
 pub use model::{
     Detection, Exception, Group, InsideEntry, InterfaceGlob, LoadedPolicy, LogTarget, MailServer, Mode,
-    OnBlock, Policy, Retention, Revision, Transport, Treatment,
+    OnBlock, Policy, Quarantine, Retention, Revision, Scope, Transport, Treatment,
 };
 pub use source::{SourceError, Strictness};

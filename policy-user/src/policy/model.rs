@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::detect::{HostKey, Limits};
@@ -38,6 +38,7 @@ pub struct Policy {
     /// Where attempts are appended beside standard output's stead; `log.file`.
     pub log_file: Option<PathBuf>,
     pub detection: Detection,
+    pub quarantine: Quarantine,
     /// Where else they go to: `log.journal`, `log.syslog`.
     pub log_targets: Vec<LogTarget>,
     /// How long the store keeps attempts: `log.keep`, `log.max_size`.
@@ -188,6 +189,68 @@ pub struct Detection {
     pub host_key: HostKey,
     /// File of mail providers beside the shipped ones.
     pub providers: Option<PathBuf>,
+}
+
+/// What becomes of infected hosts, and what clients in quarantine may still do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Whether infected hosts are put in quarantine without an admin.
+    pub enabled: bool,
+    /// How long the first time; then twice as long as before, up to `longest`.
+    pub first: Duration,
+    pub longest: Duration,
+    pub scope: Scope,
+    /// Destinations that stay open.
+    pub except: Vec<IpNet>,
+    /// TCP ports that stay open; at most 8, none of them for mail.
+    pub except_ports: Vec<u16>,
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            first: Duration::from_secs(3600),
+            longest: Duration::from_secs(24 * 3600),
+            scope: Scope::Mail,
+            except: Vec::new(),
+            except_ports: Vec::new(),
+        }
+    }
+}
+
+/// How far a quarantine reaches; the wider the greater.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Blocked and submission ports.
+    #[default]
+    Mail,
+    /// Everything that would leave.
+    All,
+}
+
+impl Scope {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Mail => "mail",
+            Self::All => "all",
+        }
+    }
+
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Mail, Self::All].into_iter().find(|scope| scope.label() == word)
+    }
+
+    /// In the kernel's terms.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Mail => policy_common::abi::scope::MAIL,
+            Self::All => policy_common::abi::scope::ALL,
+        }
+    }
 }
 
 /// An interface name in which `*` stands for any run of characters and `?` for one.

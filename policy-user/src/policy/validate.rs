@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::diagnostics::quoted;
-use super::file::{self, Section, Written};
+use super::file::{self, Written};
 use super::model::{Exception, MailServer, OnBlock, Policy};
 use super::places::Spot;
 
@@ -27,6 +27,7 @@ mod mail_servers;
 mod metrics;
 mod networks;
 mod ports;
+mod quarantine;
 mod spelling;
 mod texts;
 mod treatment;
@@ -84,6 +85,7 @@ pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &M
     let lease_files = log::lease_files(&file.identity, root, findings);
     let metrics = metrics::validate(&file.metrics, root, findings);
     let detection = detection::validate(&file.detection, root, findings);
+    let quarantine = quarantine::validate(&file.quarantine, root, &ports, findings);
     refuse_unsupported(file, root, findings);
     check_end(&file.end, root, findings);
     if findings.has_errors() {
@@ -109,6 +111,7 @@ pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &M
         lease_files,
         metrics,
         detection,
+        quarantine,
     })
 }
 
@@ -178,27 +181,6 @@ fn refuse_unsupported(file: &file::File, root: Spot<'_>, findings: &mut Findings
         refuse("notify", "notify: []");
     }
     findings.optional(&file.notify, root, "notify");
-    refuse_quarantine(file, root, findings);
-}
-
-fn refuse_quarantine(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
-    let Some(quarantine) = findings.optional(&file.quarantine, root, "quarantine") else {
-        return;
-    };
-    let spot = root.key("quarantine");
-    for (key, at) in spot.keys().filter(|(key, _)| !file::Quarantine::KEYS.contains(key)) {
-        let message = format!("`quarantine.{}` is not yet supported", key.escape_debug());
-        findings.error("not-yet-supported", at, message, "write `quarantine: { enabled: false }`");
-    }
-    if findings.require(&quarantine.enabled, spot, "enabled", "enabled: false") == Some(&true) {
-        let at = spot.key("enabled").span();
-        findings.error(
-            "not-yet-supported",
-            at,
-            "`quarantine` is not yet supported",
-            "write `enabled: false`",
-        );
-    }
 }
 
 /// The closing key: without it the beginning of a policy is often a valid, other policy.

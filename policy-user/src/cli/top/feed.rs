@@ -44,7 +44,7 @@ pub struct Quarantining {
 
 impl From<Quarantining> for QuarantineRequest {
     fn from(Quarantining { host, seconds, reason }: Quarantining) -> Self {
-        Self { host, seconds, reason }
+        Self { host, seconds, reason, scope: None }
     }
 }
 

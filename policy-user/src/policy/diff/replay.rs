@@ -6,7 +6,8 @@ use std::io::{self, BufRead};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::super::explain::{Asked, Examiner, Question, Verdict};
+use super::super::explain::{Asked, Examiner, InQuarantine, Question, Verdict};
+use super::super::model::Scope;
 
 /// Longer lines are none of ours; a file without line breaks must not fill the memory.
 const LONGEST_LINE: u64 = 64 * 1024;
@@ -149,7 +150,12 @@ fn question(attempt: &Attempt, at: Timestamp) -> Option<Question> {
         mac: (!local).then_some(attempt.client_mac.as_deref().unwrap_or("none")),
         interface: (!local).then_some(&attempt.interface),
         at,
-        quarantined: attempt.reason == "quarantined",
+        // The widest reaches whatever was denied by any.
+        quarantined: if attempt.reason == "quarantined" {
+            InQuarantine::Of(Scope::All)
+        } else {
+            InQuarantine::No
+        },
     };
     asked.question().ok()
 }

@@ -1,6 +1,6 @@
 //! What policies say once: ports, interfaces, the gateway's own mail, the log.
 
-use super::super::model::{InterfaceGlob, Policy};
+use super::super::model::{InterfaceGlob, Policy, Quarantine};
 use super::treatment::{entry_of, globs};
 use super::{Change, Kind, Sign};
 
@@ -39,6 +39,7 @@ pub fn differences(old: &Policy, new: &Policy) -> Vec<Change> {
         changes.push(Change::new(Sign::Change, Kind::Metrics).was(shown(old)).now(shown(new)));
     }
     changes.extend(detection(old, new));
+    changes.extend(quarantine(&old.quarantine, &new.quarantine));
     changes
 }
 
@@ -50,6 +51,21 @@ fn detection(old: &Policy, new: &Policy) -> Option<Change> {
     };
     let differs = old.detection != new.detection || own(old) != own(new);
     differs.then(|| Change::new(Sign::Change, Kind::Detection).was("as before").now("by other numbers"))
+}
+
+fn quarantine(old: &Quarantine, new: &Quarantine) -> Option<Change> {
+    let shown = |it: &Quarantine| {
+        let by = if it.enabled { "by itself" } else { "by hand" };
+        let span = |length: std::time::Duration| format!("{length:#?}");
+        let lengths = format!("{} to {}", span(it.first), span(it.longest));
+        let nets = it.except.iter().map(ToString::to_string);
+        let ports = it.except_ports.iter().map(|port| format!("port {port}"));
+        let spared: Vec<String> = nets.chain(ports).collect();
+        let spared =
+            if spared.is_empty() { String::new() } else { format!(", except {}", spared.join(", ")) };
+        format!("{by}, {lengths}, {}{spared}", it.scope.label())
+    };
+    (old != new).then(|| Change::new(Sign::Change, Kind::Quarantine).was(shown(old)).now(shown(new)))
 }
 
 fn ports(old: &[u16], new: &[u16]) -> Vec<Change> {

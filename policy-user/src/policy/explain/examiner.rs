@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use policy_common::abi::Quarantine;
 use policy_common::decide::{Origin, decide_at_guard};
 use policy_common::{Addr, Decision, Flow, Payload, PolicyView, Reason, decide};
 
@@ -12,8 +13,8 @@ use super::super::evaluate::{HostPolicy, StatedArrival};
 use super::super::model::{InsideEntry, MailServer, Policy, Revision};
 use super::treatment::{Surroundings, treated_at_guard, verdict_at_guard};
 use super::{
-    DecidedAt, Elsewhere, Entry, Explanation, Question, Remedy, Sender, SourceMac, Verdict, mac_text, remedy,
-    steps,
+    DecidedAt, Elsewhere, Entry, Explanation, InQuarantine, Question, Remedy, Sender, SourceMac, Verdict,
+    mac_text, remedy, steps,
 };
 
 /// The middle of the boot clock, so that ends of exceptions up to 290 years before and after fit on it.
@@ -123,7 +124,7 @@ impl Examiner<'_> {
     fn remedies(&mut self, question: &Question, decided: &Decided) -> Vec<Remedy> {
         let mut remedies = remedy::remedies(self, question, decided);
         if decided.decision.is_some_and(|decision| decision.reason == Reason::Quarantined) {
-            let released = Question { quarantined: false, ..question.clone() };
+            let released = Question { quarantined: InQuarantine::No, ..question.clone() };
             let then = self.decide(&released);
             if then.verdict.denies() {
                 let also = "; it is denied without that too, so do one of these as well:";
@@ -141,8 +142,8 @@ impl Examiner<'_> {
         let Sender::Client(client) = question.from else {
             return self.decide_at_guard(question, Origin::Local);
         };
-        if question.quarantined {
-            self.host.quarantine.insert(client.into(), u64::MAX);
+        if let Some(scope) = question.quarantined.scope(policy) {
+            self.host.quarantine.insert(client.into(), Quarantine::new(u64::MAX, scope.number(), None));
         }
         let interface = self.interface(question, client);
         let inside = match interface {

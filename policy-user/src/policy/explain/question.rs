@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::super::diagnostics::quoted;
 use super::super::validate::address_text;
-use super::{Question, Sender, SourceMac};
+use super::{InQuarantine, Question, Sender, SourceMac};
 
 /// A question in words; what is `None` was not said.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub struct Asked<'t> {
     pub mac: Option<&'t str>,
     pub interface: Option<&'t str>,
     pub at: Timestamp,
-    pub quarantined: bool,
+    pub quarantined: InQuarantine,
 }
 
 /// Why something can't be asked.
@@ -81,7 +81,7 @@ impl Asked<'_> {
         let said = [
             ("mac", self.mac.is_some()),
             ("interface", self.interface.is_some()),
-            ("quarantined", self.quarantined),
+            ("quarantined", self.quarantined != InQuarantine::No),
         ];
         match said.into_iter().find(|(_, said)| *said) {
             None => Ok(()),

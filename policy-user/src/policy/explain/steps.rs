@@ -10,9 +10,9 @@ use jiff::tz::TimeZone;
 use policy_common::{PolicyView, Reason};
 use serde::Serialize;
 
-use super::super::model::{Exception, MailServer};
+use super::super::model::{Exception, MailServer, Scope};
 use super::examiner::{Decided, Examiner};
-use super::{DecidedAt, Question, Sender, mac_text};
+use super::{DecidedAt, InQuarantine, Question, Sender, mac_text};
 
 /// One step of the decision order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,10 +29,10 @@ pub struct Step {
 pub fn walked(examiner: &Examiner<'_>, question: &Question, decided: &Decided) -> Vec<Step> {
     let Some(decision) = decided.decision else { return Vec::new() };
     let at_door = decided.at == DecidedAt::Door;
-    let last = deciding(decision.reason);
+    let last = deciding(decision.reason, examiner.host.is_blocked(question.port));
     let steps = (1..=last).map(|number| {
         let (question, answer) = match (number, question.from) {
-            (1..=4, _) => about_the_packet(number, examiner, question),
+            (1..=4, _) => about_the_packet(number, examiner, question, decision.reason),
             (5, _) => ("is the destination internal, or the gateway?", destination(examiner, question)),
             (_, Sender::Client(client)) if at_door => {
                 about_the_sender(number, examiner, question, client, decided)
@@ -45,13 +45,14 @@ pub fn walked(examiner: &Examiner<'_>, question: &Question, decided: &Decided) -
 }
 
 /// Number of the step at which a reason is found.
-const fn deciding(reason: Reason) -> u8 {
+const fn deciding(reason: Reason, blocked: bool) -> u8 {
     match reason {
         Reason::Unreadable => 2,
         Reason::LaterFragment | Reason::AmbiguousFragment => 3,
         Reason::OtherTraffic => 4,
         Reason::InternalDestination | Reason::GatewayAddress => 5,
-        Reason::Quarantined => 6,
+        Reason::Quarantined if blocked => 6,
+        Reason::Quarantined => 4,
         Reason::MailServer | Reason::SpoofedMailServer | Reason::DestinationNotAllowed => 7,
         Reason::Exception => 8,
         Reason::UnknownSource => 9,
@@ -61,22 +62,35 @@ const fn deciding(reason: Reason) -> u8 {
     }
 }
 
-fn about_the_packet(number: u8, examiner: &Examiner<'_>, question: &Question) -> (&'static str, String) {
+fn about_the_packet(
+    number: u8,
+    examiner: &Examiner<'_>,
+    question: &Question,
+    reason: Reason,
+) -> (&'static str, String) {
     match number {
         1 => ("is it TCP over IPv4 or IPv6?", "yes, that is what is asked about".to_owned()),
         2 => ("can its destination port be read?", format!("yes, {}", question.port)),
         3 => ("is it a later fragment, without a port?", "no".to_owned()),
-        _ => ("is the port blocked?", port(examiner, question)),
+        _ => ("is the port blocked?", port(examiner, question, reason)),
     }
 }
 
-fn port(examiner: &Examiner<'_>, question: &Question) -> String {
+fn port(examiner: &Examiner<'_>, question: &Question, reason: Reason) -> String {
     if examiner.host.is_blocked(question.port) {
         return "yes".to_owned();
     }
     let policy = examiner.paper.policy;
     let blocked: Vec<String> = policy.blocked_ports.iter().map(u16::to_string).collect();
-    format!("no, only {}: pass", blocked.join(", "))
+    let no = format!("no, only {}", blocked.join(", "));
+    match (reason, question.quarantined.scope(policy)) {
+        (Reason::Quarantined, Some(Scope::Mail)) => {
+            format!("{no}; but it is for submission, and the client is in quarantine: deny")
+        }
+        (Reason::Quarantined, _) => format!("{no}; but the client is in quarantine from everything: deny"),
+        (_, Some(scope)) => format!("{no}, and its quarantine ({}) leaves it open: pass", scope.label()),
+        (_, None) => format!("{no}: pass"),
+    }
 }
 
 fn destination(examiner: &Examiner<'_>, question: &Question) -> String {
@@ -109,9 +123,9 @@ fn about_the_sender(
 
 fn quarantine(examiner: &Examiner<'_>, question: &Question, client: IpAddr) -> String {
     match (question.quarantined, examiner.server(client)) {
-        (false, _) => "no".to_owned(),
-        (true, None) => "yes: deny".to_owned(),
-        (true, Some(server)) => format!("no, {} never is: it is a mail server", server.name),
+        (InQuarantine::No, _) => "no".to_owned(),
+        (_, None) => "yes: deny".to_owned(),
+        (_, Some(server)) => format!("no, {} never is: it is a mail server", server.name),
     }
 }
 

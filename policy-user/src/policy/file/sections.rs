@@ -101,6 +101,7 @@ type List<T> = Vec<Written<T>>;
 const MODES: [&str; 2] = ["enforce", "audit"];
 const BLOCKS: [&str; 2] = ["drop", "reject"];
 const PRESETS: [&str; 3] = ["sensitive", "balanced", "strict"];
+const SCOPES: [&str; 2] = ["mail", "all"];
 
 section!(
     /// A policy of smtpfence: who may use port 25, and where.
@@ -133,7 +134,7 @@ section!(
         gateway_mail: Word => or("deny", words(&["deny", "allow"])),
         /// How soon a host is flagged that sends as bots do.
         detection: Detection,
-        /// Not yet supported.
+        /// What becomes of hosts that are flagged `infected`.
         quarantine: Quarantine,
         /// Where attempts are written to.
         log: Log,
@@ -207,7 +208,7 @@ section!(
         /// Ports that only designated senders may reach.
         blocked: List<u64> => or([25], ports(1, 8)),
         /// Where staff hand in mail; always open, so not in `blocked`.
-        submission: List<u64> => or([587, 465], ports(0, 65_535)),
+        submission: List<u64> => or([587, 465], ports(0, 8)),
     }
 );
 section!(
@@ -292,10 +293,21 @@ section!(
     }
 );
 section!(
-    /// What will become of flagged hosts; not yet supported.
+    /// What becomes of hosts that are flagged `infected`; `except` and `except_ports` hold also where an admin does it.
     Quarantine {
-        /// Only `false` for now.
-        enabled: bool => json!({ "const": false }),
+        /// Whether they are put in quarantine without an admin.
+        enabled: bool,
+        /// How long the first time: seconds, minutes (`30m`), hours (`1h`), days (`2d`) or weeks. Again infected: twice as
+        /// long as before.
+        length as "for": String => or("1h", span()),
+        /// How long at most.
+        longest: String => or("24h", span()),
+        /// What is closed: `mail` (blocked and submission ports), or `all` that is not internal.
+        scope: Word => or("mail", words(&SCOPES)),
+        /// Destinations that stay open, except for the blocked ports.
+        except: List<String> => networks(0),
+        /// TCP ports that stay open to everywhere; none for mail.
+        except_ports: List<u64> => ports(0, 8),
     } "required": ["enabled"]
 );
 section!(
@@ -332,6 +344,10 @@ section!(
 
 fn path() -> Value {
     json!({ "type": "string", "pattern": "^/.*[^/]$" })
+}
+
+fn span() -> Value {
+    json!({ "type": "string", "pattern": "^[1-9][0-9]*[smhdw]$" })
 }
 
 fn retention() -> Value {

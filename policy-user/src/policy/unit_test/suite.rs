@@ -9,8 +9,9 @@ use policy_common::Reason;
 use serde::Deserialize;
 
 use super::super::diagnostics::{Diagnostic, boundary_before, quoted};
-use super::super::explain::{Asked, Misasked, Question, Verdict, moment};
-use super::super::file::{self, Kind, Section, Shape, Written};
+use super::super::explain::{Asked, InQuarantine, Misasked, Question, Verdict, moment};
+use super::super::file::{self, Kind, Section, Shape, Word, Written};
+use super::super::model::Scope;
 use super::super::places::{self, Spot};
 use super::super::validate::{Findings, address_text};
 use super::Expected;
@@ -50,7 +51,7 @@ struct TestEntry {
     mac: Written<String>,
     interface: Written<String>,
     at: Written<String>,
-    quarantined: Written<bool>,
+    quarantined: Written<Word>,
     expect: Written<String>,
     reason: Written<String>,
 }
@@ -162,13 +163,29 @@ fn test(
         mac: findings.optional(&entry.mac, spot, "mac").map(String::as_str),
         interface: findings.optional(&entry.interface, spot, "interface").map(String::as_str),
         at,
-        quarantined: findings.optional(&entry.quarantined, spot, "quarantined").copied().unwrap_or(false),
+        quarantined: quarantined(&entry.quarantined, spot, findings),
         from: from?,
         to: to?,
     };
     let question = asked.question().map_err(|why| misasked(why, spot, findings)).ok()?;
     let (_, line) = findings.places.line(spot.span());
     Some(Test { name: name?.clone(), question, expected: expected?, reason, line })
+}
+
+/// `true` is a quarantine as the policy has it.
+fn quarantined(written: &Written<Word>, spot: Spot<'_>, findings: &mut Findings<'_>) -> InQuarantine {
+    let Some(word) = findings.optional(written, spot, "quarantined") else { return InQuarantine::No };
+    match (word.as_str(), Scope::named(word.as_str())) {
+        ("true", _) => InQuarantine::AsThePolicySays,
+        ("false", _) => InQuarantine::No,
+        (_, Some(scope)) => InQuarantine::Of(scope),
+        (other, None) => {
+            let message = format!("{} is no quarantine", quoted(other));
+            let help = "write `true` for one as the policy has it, or its scope: `mail` or `all`";
+            findings.error("unknown-scope", spot.key("quarantined").span(), message, help);
+            InQuarantine::No
+        }
+    }
 }
 
 fn time(

@@ -1,6 +1,6 @@
 //! `ports`: which are blocked, and on which staff submit mail.
 
-use policy_common::abi::MAX_BLOCKED_PORTS;
+use policy_common::abi::{MAX_BLOCKED_PORTS, MAX_SUBMISSION_PORTS};
 
 use super::super::file::{self, Written};
 use super::super::places::{Span, Spot};
@@ -30,6 +30,9 @@ pub fn validate(written: &Written<file::Ports>, root: Spot<'_>, findings: &mut F
     let blocked = findings.optional(&section.blocked, spot, "blocked");
     let blocked = blocked.map(|list| ports(list, spot.key("blocked"), "blocked", findings));
     check_number(section, spot, findings);
+    if let Written::As(list) = &section.submission {
+        check_most(list.len(), MAX_SUBMISSION_PORTS, spot, "submission", findings);
+    }
     let submission = findings.optional(&section.submission, spot, "submission");
     let submission = submission.map(|list| ports(list, spot.key("submission"), "submission", findings));
     let defaults = Ports::default();
@@ -42,7 +45,13 @@ pub fn validate(written: &Written<file::Ports>, root: Spot<'_>, findings: &mut F
     ports
 }
 
-fn ports(list: &[Written<u64>], spot: Spot<'_>, key: &str, findings: &mut Findings<'_>) -> Vec<(u16, Span)> {
+/// The ports of a list, each with its place.
+pub fn ports(
+    list: &[Written<u64>],
+    spot: Spot<'_>,
+    key: &str,
+    findings: &mut Findings<'_>,
+) -> Vec<(u16, Span)> {
     if list.len() > MAX_LISTED {
         let message = format!("`{key}` has more than {MAX_LISTED} ports");
         findings.error("too-many-ports", spot.span(), message, "list fewer ports");
@@ -82,10 +91,16 @@ fn check_number(section: &file::Ports, spot: Spot<'_>, findings: &mut Findings<'
             "`blocked` is empty: nothing would be blocked",
             "write [25], or leave `blocked` out",
         );
-    } else if (MAX_BLOCKED_PORTS + 1..=MAX_LISTED).contains(&blocked.len()) {
-        let message =
-            format!("`blocked` has {} ports, at most {MAX_BLOCKED_PORTS} are possible", blocked.len());
-        findings.error("too-many-ports", at, message, "list fewer ports");
+    } else {
+        check_most(blocked.len(), MAX_BLOCKED_PORTS, spot, "blocked", findings);
+    }
+}
+
+/// The kernel has room for so many; lists far too long are reported by `ports`.
+pub fn check_most(listed: usize, most: usize, section: Spot<'_>, key: &str, findings: &mut Findings<'_>) {
+    if (most + 1..=MAX_LISTED).contains(&listed) {
+        let message = format!("`{key}` has {listed} ports, at most {most} are possible");
+        findings.error("too-many-ports", section.key(key).span(), message, "list fewer ports");
     }
 }
 
