@@ -53,6 +53,7 @@ fn status() -> Status {
             error: Some("full".to_owned()),
             ..Default::default()
         }),
+        names: None,
         flags: None,
         quarantine: Vec::new(),
         reload_error: None,

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::enforcement::now;
-use crate::attempt::Attempt;
-use crate::detect::{Change, Detector, Note, Observation, Providers, Rules, Verdict, record};
+use crate::attempt::{Attempt, Mac};
+use crate::detect::{Change, Detector, Heard, Note, Providers, Rules, Verdict, record};
 use crate::failure::Failure;
 use crate::policy::Policy;
 use file::Saved;
 pub use flagged::{AcknowledgeRequest, FlagCounts, FlagEvent, Flagged};
+use ipnet::IpNet;
+use policy_common::abi::Answer;
 
 /// Hosts that are kept across a restart: 10 MB or so on disk. Flagged ones come first.
 const KEPT: usize = 50_000;
@@ -27,6 +29,8 @@ pub struct Detection {
 
 struct Inner {
     detector: Detector,
+    /// Whose DNS answers are listened to.
+    clients: Vec<IpNet>,
     /// Seconds from the clock of this boot to the detector's, which goes on through restarts of the machine.
     offset: i64,
     changed: bool,
@@ -48,30 +52,46 @@ impl Detection {
             Some(memory) => Detector::resume(rules, memory),
             None => Detector::new(rules),
         };
-        let inner = Inner { detector, offset, changed: false, save_fails: false };
+        let inner =
+            Inner { detector, clients: policy.clients.clone(), offset, changed: false, save_fails: false };
         Self { path, inner: Mutex::new(inner) }
     }
 
     /// Judges by another policy from now on; flags stay.
     pub fn set_policy(&self, policy: &Policy) {
-        self.lock().detector.set_rules(rules(policy));
+        let mut inner = self.lock();
+        inner.clients.clone_from(&policy.clients);
+        inner.detector.set_rules(rules(policy));
     }
 
-    /// Takes attempts into account; what is to be told of them.
-    pub fn observe(&self, attempts: &[Attempt]) -> Vec<FlagEvent> {
+    /// Takes DNS answers into account that clients got.
+    pub fn learn(&self, answers: &[Answer]) {
+        let mut inner = self.lock();
+        for answer in answers {
+            let Some(client) = answer.client().to_ip() else { continue };
+            if !inner.clients.iter().any(|net| net.contains(&client)) {
+                continue;
+            }
+            let time = inner.time(answer.time());
+            let mac = answer.client_mac().map(Mac);
+            inner.detector.learn(&Heard { time, mac, client, message: answer.message() });
+        }
+    }
+
+    /// Hosts of which names are known, and their addresses; none where names are not learnt.
+    pub fn names(&self) -> Option<(usize, usize)> {
+        self.lock().detector.names()
+    }
+
+    /// Takes attempts into account, and adds the names of their destinations; what is to be told of them.
+    pub fn observe(&self, attempts: &mut [Attempt]) -> Vec<FlagEvent> {
         let mut inner = self.lock();
         let mut changes = Vec::new();
-        for attempt in attempts.iter().filter(|attempt| record::counts(attempt.reason)) {
-            let (Some(source), Some(destination)) = (attempt.client, attempt.destination) else { continue };
-            let seen = Observation {
-                time: inner.time(attempt.boot),
-                mac: attempt.client_mac,
-                source,
-                source_port: attempt.client_port,
-                destination,
-            };
+        for attempt in attempts {
+            let Some(seen) = record::seen(attempt, inner.time(attempt.boot)) else { continue };
             inner.changed = true;
             changes.extend(inner.detector.observe(&seen));
+            attempt.to_name = inner.detector.name(&seen).map(str::to_owned);
         }
         inner.tell(changes)
     }
@@ -195,5 +215,6 @@ fn rules(policy: &Policy) -> Rules {
     let providers = more.and_then(Result::ok).unwrap_or_else(Providers::shipped);
     let groups = policy.groups.iter().filter_map(|group| Some((group, group.detection?)));
     let groups = groups.flat_map(|(group, limits)| group.clients.iter().map(move |net| (*net, limits)));
-    Rules::new(detection.limits, detection.host_key, providers).with_groups(groups.collect())
+    let keep = detection.names.as_ref().map(|names| u32::try_from(names.keep.as_secs()).unwrap_or(u32::MAX));
+    Rules::new(detection.limits, detection.host_key, providers).with_names(keep).with_groups(groups.collect())
 }

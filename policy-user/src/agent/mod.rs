@@ -7,6 +7,7 @@ pub mod hosts;
 mod inbox;
 mod interfaces;
 mod log_writer;
+mod names;
 pub mod pending;
 mod pump;
 mod quarantine;
@@ -36,6 +37,7 @@ use history::{How, Kept, Origin};
 use inbox::Inbox;
 pub use log_writer::Format;
 use log_writer::LogWriter;
+pub use names::NameCounts;
 pub use quarantine::{QuarantineRequest, Quarantined};
 use start::First;
 
@@ -102,11 +104,16 @@ pub async fn run(
     let listener = control::bind(&config.control)?;
     let lexicon = Arc::new(RwLock::new(Lexicon::new()));
     let detection = Arc::new(Detection::start(&config.state_dir, &first.policy.policy));
-    let (mut enforcement, mut changes) =
+    let (mut enforcement, mut changes, answers) =
         Enforcement::start(&config, first, Arc::clone(&lexicon), Arc::clone(&detection)).await?;
     let writer = LogWriter::start(config.format, enforcement.policy(), &config.state_dir);
-    let pump =
-        pump::start(enforcement.events()?, Arc::clone(&lexicon), Arc::clone(&detection), writer.clone());
+    let pump = pump::start(
+        enforcement.events()?,
+        answers,
+        Arc::clone(&lexicon),
+        Arc::clone(&detection),
+        writer.clone(),
+    );
     let control = tokio::spawn(control::serve(listener, requests));
     let info =
         AgentInfo { pid: std::process::id(), version: env!("CARGO_PKG_VERSION"), since: Timestamp::now() };

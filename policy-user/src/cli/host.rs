@@ -4,11 +4,14 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use hyper::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::table::Table;
-use super::{OutputFormat, hosts, printed, when};
+use super::{OutputFormat, flags, hosts, printed, when};
+use crate::attempt::Mac;
+use crate::control;
 use crate::failure::Failure;
 use crate::identity::{Directory, Identity};
 use crate::policy::{self, Policy, Strictness};
@@ -28,6 +31,9 @@ pub struct Args {
     /// Directory of what must outlive a restart.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/smtpfence")]
     state_dir: PathBuf,
+    /// Unix socket of the agent, which knows whether the client is flagged.
+    #[arg(long, value_name = "SOCKET", default_value = "/run/smtpfence/agent.sock")]
+    control: PathBuf,
 }
 
 /// Destinations that are shown to people; JSON has them all.
@@ -39,6 +45,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         super::block_on(async { Ok(Directory::read(&super::lease_files(&args.state_dir)).await) })?;
     let mac = story.as_ref().and_then(|story| story.seen_as.first()?.mac);
     let identity = directory.look_up(args.client, mac);
+    let flag = flag_of(args, mac);
     let entries =
         in_force(&args.state_dir).map(|policy| entries_for(args.client, &policy)).unwrap_or_default();
     let out = &mut io::stdout().lock();
@@ -49,12 +56,22 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 value = json!({ "client": args.client, "seen_as": [], "hours": [], "destinations": [] });
             }
             value["identity"] = json!(identity);
+            value["flag"] = json!(flag);
             value["policy_entries"] = json!(entries);
             value["next"] = json!(story.as_ref().map(|story| next(story, &entries)).unwrap_or_default());
             writeln!(out, "{value:#}")
         }
-        OutputFormat::Human => print(out, args, story.as_ref(), &identity, &entries),
+        OutputFormat::Human => print(out, args, story.as_ref(), &identity, &entries, flag.as_ref()),
     })
+}
+
+/// What the agent says of the client, by its address or its newest MAC; nothing where no agent answers.
+fn flag_of(args: &Args, mac: Option<Mac>) -> Option<Value> {
+    let answer = super::block_on(control::request(&args.control, Method::GET, "/v1/flags", None));
+    let Value::Array(flags) = answer.ok()?? else { return None };
+    let (client, mac) = (json!(args.client), json!(mac));
+    let is_its = |flag: &Value| flag["client"] == client || (!mac.is_null() && flag["host"] == mac);
+    flags.into_iter().find(is_its)
 }
 
 /// The policy that the last agent put in force, as its file is now.
@@ -88,10 +105,14 @@ fn print(
     story: Option<&HostStory>,
     identity: &Identity,
     entries: &[Value],
+    flag: Option<&Value>,
 ) -> io::Result<()> {
     let mac = identity.mac.map_or("no MAC known".to_owned(), |mac| mac.to_string());
     writeln!(out, "{}  {mac}  {}", args.client, hosts::who(identity))?;
     entries.iter().try_for_each(|entry| print_entry(out, entry))?;
+    if let Some(flag) = flag {
+        flags::print(out, flag)?;
+    }
     let Some(story) = story else {
         return writeln!(out, "no blocked attempt since {}", when::shown(args.since));
     };

@@ -9,6 +9,7 @@ mod generation;
 mod hosts;
 mod links;
 mod machine;
+mod names;
 mod pins;
 mod state;
 
@@ -18,5 +19,6 @@ pub use generation::{Generation, KernelLog, TestPacket, TestResult};
 pub use hosts::HostCount;
 pub use links::{Coverage, Hook, Inside, Position, attach, detach, position};
 pub use machine::{MINIMUM_KERNEL, boot_time, check_machine};
+pub use names::{AnswerStream, NameTap};
 pub use pins::Pins;
 pub use state::{Counters, ReasonCount, State};

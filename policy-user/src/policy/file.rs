@@ -20,7 +20,7 @@ mod sections;
 pub use numbers::Numbers;
 pub use sections::{
     Detection, Exception, File, Fragment, FragmentNetworks, Group, GroupDetection, Identity, InsideEntry,
-    Interfaces, Log, MailServer, Networks, Ports, Quarantine,
+    Interfaces, Log, MailServer, Names, Networks, Ports, Quarantine,
 };
 
 /// What stands at a key.

@@ -15,7 +15,7 @@ use super::rollup::Rollup;
 use crate::attempt::Attempt;
 
 /// Version of the schema, in SQLite's `user_version`.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 /// Rows of one file: some 250 MB, so that a flood does not make one that no retention can cut.
 const MOST_ROWS: i64 = 5_000_000;
@@ -32,7 +32,7 @@ const SCHEMA: &str = "
     CREATE TABLE attempts (
         seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, id INTEGER NOT NULL, host INTEGER NOT NULL,
         destination INTEGER NOT NULL, context INTEGER NOT NULL, client_port INTEGER NOT NULL,
-        tcp_sequence INTEGER NOT NULL, unlisted INTEGER NOT NULL
+        tcp_sequence INTEGER NOT NULL, unlisted INTEGER NOT NULL, to_name TEXT
     );";
 
 pub struct OpenFile {
@@ -89,7 +89,7 @@ impl OpenFile {
         let transaction = self.connection.transaction()?;
         {
             let mut insert =
-                transaction.prepare_cached("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+                transaction.prepare_cached("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
             for attempt in attempts {
                 let (host, destination) = self.rollup.add(attempt);
                 let context = number_of(&mut self.contexts, Context::of(attempt), &transaction)?;
@@ -102,7 +102,8 @@ impl OpenFile {
                     context,
                     attempt.client_port,
                     attempt.tcp_sequence,
-                    attempt.unlisted
+                    attempt.unlisted,
+                    attempt.to_name
                 ])?;
                 self.next += 1;
             }

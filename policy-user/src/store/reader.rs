@@ -147,12 +147,11 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// The columns that [`row`] reads: the attempt's own, its host's and destination's addresses, its context.
-const SELECT: &str =
-    "SELECT a.seq, a.time, a.id, h.client, h.mac, d.destination, a.client_port, a.tcp_sequence, a.unlisted";
+const SELECT: &str = "SELECT a.seq, a.time, a.id, h.client, h.mac, d.destination, a.client_port, a.tcp_sequence, a.unlisted, a.to_name";
 
 /// [`SELECT`] for attempts that are summed up: the columns that are no sum are those of the newest.
 const SELECT_KINDS: &str = "SELECT max(a.seq), a.time, a.id, h.client, h.mac, d.destination, a.client_port, a.tcp_sequence, \
-    min(sum(1 + a.unlisted) - 1, 4294967295)";
+    min(sum(1 + a.unlisted) - 1, 4294967295), a.to_name";
 
 /// What follows either.
 const FROM: &str = ", c.verdict, c.reason, c.interface, c.ifindex, c.vlan, c.destination_port, c.destination_mac, c.tcp_flags, \
@@ -260,7 +259,7 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let address =
         |column| row.get::<_, Option<Vec<u8>>>(column).map(|bytes| address_of(&bytes.unwrap_or_default()));
     let mac = |number: Option<i64>| -> Option<Mac> { number.map(mac_of) };
-    let context = Context::read(row, 9)?;
+    let context = Context::read(row, 10)?;
     let attempt = Attempt {
         boot: 0,
         time: Timestamp::from_microsecond(row.get(1)?).unwrap_or(Timestamp::UNIX_EPOCH),
@@ -280,6 +279,7 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         client_port: row.get(6)?,
         destination: address(5)?,
         destination_port: context.destination_port,
+        to_name: row.get(9)?,
         destination_mac: mac(context.destination_mac),
         tcp_flags: context.tcp_flags,
         tcp_sequence: row.get(7)?,

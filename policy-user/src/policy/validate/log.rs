@@ -81,7 +81,7 @@ fn retention(log: &file::Log, spot: Spot<'_>, findings: &mut Findings<'_>) -> Re
 }
 
 /// A whole number with one of these units behind it.
-fn in_units(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+pub fn in_units(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     units.iter().find_map(|(unit, factor)| {
         let digits = text.strip_suffix(unit)?;
         let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
