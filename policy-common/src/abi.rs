@@ -4,12 +4,14 @@
 //! no Rust `enum`; sizes asserted here. Numbers that the kernel counts in place are in host order instead. A change of any of it or of `Addr` raises [`ABI_VERSION`], which is part of the pin path, so
 //! that an agent never adopts maps of another layout.
 
+mod answer;
 mod event;
 mod host;
 mod policy;
 mod quarantine;
 mod submission;
 
+pub use answer::{ANSWER_BYTES, Answer, AnswerHead};
 pub use event::{ATTEMPT_ENTRIES, AttemptKey, Event, EventContext, Macs};
 pub use host::{HOST_ENTRIES, HOSTS_PER_INTERFACE, HOSTS_PER_MAC, HostCounts, HostKey};
 pub use policy::{MailServer, Net, Permit, ScopeKey, Settings};

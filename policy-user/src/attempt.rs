@@ -36,6 +36,8 @@ pub struct Attempt {
     pub client_port: u16,
     pub destination: Option<IpAddr>,
     pub destination_port: u16,
+    /// Name by which the client knows the destination, where the policy lets names be learnt.
+    pub to_name: Option<String>,
     /// MAC the client sent to: the gateway's, on a routed network.
     pub destination_mac: Option<Mac>,
     /// For example `SYN` or `PSH|ACK`.
@@ -107,6 +109,7 @@ impl Lexicon {
             client_port: event.src_port(),
             destination: event.dst().to_ip(),
             destination_port: event.dst_port(),
+            to_name: None,
             destination_mac: event.dst_mac().map(Mac),
             tcp_flags: flag_names(event.tcp_flags()),
             tcp_sequence: event.seq(),
@@ -138,6 +141,9 @@ impl fmt::Display for Attempt {
             self.interface.escape_debug().to_string(),
             self.reason
         )?;
+        if let Some(name) = &self.to_name {
+            write!(f, "  {}", name.escape_debug())?;
+        }
         match &self.rule {
             Some(rule) => write!(f, " (rule {rule})"),
             None => Ok(()),

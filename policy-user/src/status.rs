@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::hosts::Departed;
 use crate::agent::pending::{Pending, RolledBack, Trial};
-use crate::agent::{FlagCounts, Quarantined};
+use crate::agent::{FlagCounts, NameCounts, Quarantined};
 use crate::datapath::{self, Counters, Coverage, HostCount, Pins, Position, RingUse, State};
 use crate::failure::Failure;
 use crate::metrics::PortStatus;
@@ -49,6 +49,8 @@ pub struct Status {
     pub quarantine: Vec<Quarantined>,
     /// How many hosts are flagged; none is told while no agent runs.
     pub flags: Option<FlagCounts>,
+    /// What is known of the names of destinations; none where the policy doesn't ask for it, or no agent runs.
+    pub names: Option<NameCounts>,
     /// Why the newest reload was refused; none after one that was not.
     pub reload_error: Option<String>,
     /// The revision that the policy file has now; it comes into force only by a reload. None where it can't be read.
@@ -182,6 +184,7 @@ impl Status {
             hosts: HostsInfo::new(&hosts, &counters, departed),
             quarantine: Vec::new(),
             flags: None,
+            names: None,
             reload_error: None,
             file_revision,
             pending: None,

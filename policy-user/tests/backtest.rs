@@ -8,6 +8,9 @@ use std::process::{Command, Output};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use policy_user::attempt::Attempt;
+use policy_user::policy::Retention;
+use policy_user::store::Store;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -126,4 +129,82 @@ fn calibrate_counts_alarms_by_host_days() {
     assert_eq!(rows[1]["preset"], "balanced");
     assert_eq!((&rows[1]["host_days"], &rows[1]["infected"]), (&2.into(), &1.into()));
     assert_eq!(rows[1]["infected_per_1000_host_days"], 500.0);
+}
+
+/// Writes events into a block log as the agent would.
+#[tokio::main]
+async fn keep(dir: &TempDir, events: &str) {
+    let store = Store::start(dir.path(), Retention::default());
+    let attempts = events.lines().zip(1..).map(|(line, nth)| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let text = |key: &str| event[key].as_str().unwrap();
+        Attempt {
+            boot: 0,
+            time: jiff::Timestamp::from_millisecond((event["t"].as_f64().unwrap() * 1000.0) as i64).unwrap(),
+            id: format!("{nth:012x}"),
+            event: "attempt",
+            verdict: "drop",
+            reason: "not-a-mail-server",
+            interface: text("iface").to_owned(),
+            ifindex: 3,
+            vlan: None,
+            client: Some(text("src").parse().unwrap()),
+            client_mac: Some(text("mac").parse().unwrap()),
+            client_port: event["sport"].as_u64().unwrap() as u16,
+            destination: Some(text("dst").parse().unwrap()),
+            destination_port: 25,
+            to_name: None,
+            destination_mac: None,
+            tcp_flags: "SYN".to_owned(),
+            tcp_sequence: nth,
+            unlisted: event["unlisted"].as_u64().unwrap_or(0) as u32,
+            rule: None,
+            policy: "office".to_owned(),
+            revision: "0123456789abcdef".to_owned(),
+        }
+    });
+    store.append(attempts.collect()).await;
+    store.flush().await;
+    assert_eq!(store.status().error, None);
+}
+
+#[test]
+fn the_own_block_log_says_what_a_file_with_the_same_attempts_says() {
+    let dir = tempfile::tempdir().unwrap();
+    // The printer makes more attempts than are listed.
+    let events = events().replacen("\"sport\": 5007", "\"sport\": 5007, \"unlisted\": 700", 1);
+    let path = file(&dir, events.as_bytes());
+    keep(&dir, &events);
+    let own = |verb: &str, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smtpfence"));
+        let output = command.arg(verb).arg("--state-dir").arg(dir.path()).args(more).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), told.as_str()), (Some(0), ""));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for format in ["json", "human"] {
+        let more = ["--compare", "--format", format];
+        let of_file = String::from_utf8(smtpfence("backtest", &path, &more).stdout).unwrap();
+        assert!(of_file.contains("infected") && of_file.contains("many-attempts") == (format == "json"));
+        assert_eq!(own("backtest", &[&["--store"], &more[..]].concat()), of_file);
+        assert_eq!(own("backtest", &more), of_file, "the block log is the default");
+        let of_file = smtpfence("calibrate", &path, &["--format", format]).stdout;
+        assert_eq!(own("calibrate", &["--format", format]), String::from_utf8(of_file).unwrap());
+    }
+    let late = own("backtest", &["--since", "2025-06-16T04:00:00Z"]);
+    assert!(late.contains("8 attempts on 2 host-days"), "{late}");
+}
+
+#[test]
+fn a_missing_block_log_is_told_and_two_sources_are_too_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smtpfence"));
+        let output = command.args(["backtest", "--state-dir"]).arg(dir.path()).args(more).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, why) = told(&["--store"]);
+    assert!(code == Some(2) && why.contains("there is no block log in"), "{why}");
+    let (code, why) = told(&["--store", "--events", "x"]);
+    assert!(code == Some(2) && why.contains("cannot be used with"), "{why}");
 }

@@ -199,6 +199,31 @@ fn a_clock_that_is_set_by_an_hour_flags_nobody_wrongly() {
 }
 
 #[test]
+fn attempts_without_a_row_of_their_own_count_as_attempts_and_never_as_sites() {
+    let mut client = Host::new("eager", 1);
+    for nth in 0..10 {
+        client.tries(START + 300 * nth, IpAddr::from([203, 0, 113, 25]));
+    }
+    assert_eq!(judge(&client.events)[&Key::Mac(client.mac().0)].0, Verdict::Misconfigured);
+    let mut events = client.events.clone();
+    events[9].unlisted = 700;
+    let changes = run(&mut detector(), &events);
+    let report = &changes.last().unwrap().report;
+    assert_eq!((report.verdict, report.evidence.rule), (Verdict::Suspect, "many-attempts"));
+    assert_eq!((report.evidence.attempts, report.evidence.unlisted), (710, 700));
+    assert_eq!(report.evidence.sites_day, 1);
+    assert!(report.evidence.sentence.starts_with("710 blocked attempts (700 of them only counted) in"));
+    // Also where the row that tells of them is a repeat, and once only.
+    let mut events = client.events.clone();
+    events.push(Observation { unlisted: 700, time: START + 2702, ..events[9] });
+    events.push(Observation { time: START + 2703, ..events[9] });
+    let mut detector = detector();
+    run(&mut detector, &events);
+    let report = detector.flagged().pop().unwrap();
+    assert_eq!((report.verdict, report.evidence.attempts_now), (Verdict::Suspect, 710));
+}
+
+#[test]
 fn it_does_not_matter_when_the_day_begins() {
     let mut hosts = hosts(13, 4);
     // The attempts of an hour are counted by the hour of the clock, so hosts at that limit may differ.
@@ -293,6 +318,7 @@ fn a_flood_of_new_hosts_pushes_out_no_flagged_one() {
             source,
             source_port: 1,
             destination,
+            unlisted: 0,
         });
     }
     assert_eq!(detector.hosts(), 1000);

@@ -62,6 +62,7 @@ fn status() -> Status {
             error: Some("full".to_owned()),
             ..Default::default()
         }),
+        names: None,
         flags: Some(FlagCounts {
             infected: 1,
             suspect: 2,

@@ -55,6 +55,7 @@ fn whole() -> Value {
             "overrides": overrides(),
             "host_key": "auto",
             "providers": "/etc/smtpfence/providers.csv",
+            "names": { "resolvers": ["9.9.9.9", "2620:fe::fe"], "keep": "24h" },
         },
         "quarantine": { "enabled": false },
         "log": {

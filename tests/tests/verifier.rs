@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use lab::require_root_or_skip;
 use policy_common::LinkType;
-use policy_user::datapath::{Generation, Hook};
+use policy_user::datapath::{Generation, Hook, NameTap};
 
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
@@ -30,6 +30,14 @@ fn the_programs_stay_far_below_the_verifier_s_limit() -> Result<()> {
             table += &format!("{hook:?} {link:?}: {looked_at} of {LIMIT} instructions ({share:.1} %)\n");
             most = most.max(looked_at);
         }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut tap, _answers) = runtime.block_on(async { NameTap::load(&[[203, 0, 113, 53].into()]) })?;
+    for link in [LinkType::Ethernet, LinkType::Ip] {
+        let looked_at = tap.verified_instructions(link)?;
+        ensure!(looked_at > 0, "the kernel does not tell for names, {link:?}");
+        table += &format!("Names {link:?}: {looked_at} of {LIMIT} instructions\n");
+        most = most.max(looked_at);
     }
     println!("{table}");
     ensure!(most < ALLOWED, "less headroom than {ALLOWED} instructions leave:\n{table}");

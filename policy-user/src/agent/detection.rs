@@ -10,12 +10,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::enforcement::now;
-use crate::attempt::Attempt;
-use crate::detect::{Change, Detector, Key, Kind, Note, Observation, Providers, Rules, Verdict, record};
+use crate::attempt::{Attempt, Mac};
+use crate::detect::{Change, Detector, Heard, Key, Kind, Note, Providers, Rules, Verdict, record};
 use crate::failure::Failure;
 use crate::policy::Policy;
 use file::Saved;
 pub use flagged::{AcknowledgeRequest, FlagCounts, FlagEvent, Flagged};
+use ipnet::IpNet;
+use policy_common::abi::Answer;
 
 /// Hosts that are kept across a restart: 10 MB or so on disk. Flagged ones come first.
 const KEPT: usize = 50_000;
@@ -31,7 +33,8 @@ pub fn remembered(state_dir: &Path, policy: &Policy) -> Result<Vec<Flagged>, Fai
     let offset = saved.offset(now);
     let detector = Detector::resume(rules(policy), saved.memory);
     let blocked_ports = policy.blocked_ports.clone();
-    let mut inner = Inner { detector, blocked_ports, offset, changed: false, save_fails: false };
+    let clients = policy.clients.clone();
+    let mut inner = Inner { detector, blocked_ports, clients, offset, changed: false, save_fails: false };
     let time = inner.time(now.boot);
     inner.detector.age(time);
     Ok(inner.flags())
@@ -46,6 +49,8 @@ pub struct Detection {
 struct Inner {
     detector: Detector,
     blocked_ports: Vec<u16>,
+    /// Whose DNS answers are listened to.
+    clients: Vec<IpNet>,
     /// Seconds from the clock of this boot to the detector's, which goes on through restarts of the machine.
     offset: i64,
     changed: bool,
@@ -68,36 +73,51 @@ impl Detection {
             None => Detector::new(rules),
         };
         let blocked_ports = policy.blocked_ports.clone();
-        let inner = Inner { detector, blocked_ports, offset, changed: false, save_fails: false };
+        let clients = policy.clients.clone();
+        let inner = Inner { detector, blocked_ports, clients, offset, changed: false, save_fails: false };
         Self { path, inner: Mutex::new(inner), infected: Notify::new() }
     }
 
     /// Judges by another policy from now on; flags stay.
     pub fn set_policy(&self, policy: &Policy) {
         let mut inner = self.lock();
-        inner.detector.set_rules(rules(policy));
+        inner.clients.clone_from(&policy.clients);
         inner.blocked_ports.clone_from(&policy.blocked_ports);
+        inner.detector.set_rules(rules(policy));
     }
 
-    /// Takes attempts into account; what is to be told of them.
-    pub fn observe(&self, attempts: &[Attempt]) -> Vec<FlagEvent> {
+    /// Takes DNS answers into account that clients got.
+    pub fn learn(&self, answers: &[Answer]) {
+        let mut inner = self.lock();
+        for answer in answers {
+            let Some(client) = answer.client().to_ip() else { continue };
+            if !inner.clients.iter().any(|net| net.contains(&client)) {
+                continue;
+            }
+            let time = inner.time(answer.time());
+            let mac = answer.client_mac().map(Mac);
+            inner.detector.learn(&Heard { time, mac, client, message: answer.message() });
+        }
+    }
+
+    /// Hosts of which names are known, and their addresses; none where names are not learnt.
+    pub fn names(&self) -> Option<(usize, usize)> {
+        self.lock().detector.names()
+    }
+
+    /// Takes attempts into account, and adds the names of their destinations; what is to be told of them.
+    pub fn observe(&self, attempts: &mut [Attempt]) -> Vec<FlagEvent> {
         let mut inner = self.lock();
         let mut changes = Vec::new();
-        for attempt in attempts.iter().filter(|attempt| record::counts(attempt.reason)) {
+        for attempt in attempts {
             // In quarantine other ports are denied too, which say nothing about mail.
             if !inner.blocked_ports.contains(&attempt.destination_port) {
                 continue;
             }
-            let (Some(source), Some(destination)) = (attempt.client, attempt.destination) else { continue };
-            let seen = Observation {
-                time: inner.time(attempt.boot),
-                mac: attempt.client_mac,
-                source,
-                source_port: attempt.client_port,
-                destination,
-            };
+            let Some(seen) = record::seen(attempt, inner.time(attempt.boot)) else { continue };
             inner.changed = true;
             changes.extend(inner.detector.observe(&seen));
+            attempt.to_name = inner.detector.name(&seen).map(str::to_owned);
         }
         let infects = |it: &Change| it.kind == Kind::Raised && it.report.verdict == Verdict::Infected;
         if changes.iter().any(infects) {
@@ -245,5 +265,6 @@ fn rules(policy: &Policy) -> Rules {
     let providers = more.and_then(Result::ok).unwrap_or_else(Providers::shipped);
     let groups = policy.groups.iter().filter_map(|group| Some((group, group.detection?)));
     let groups = groups.flat_map(|(group, limits)| group.clients.iter().map(move |net| (*net, limits)));
-    Rules::new(detection.limits, detection.host_key, providers).with_groups(groups.collect())
+    let keep = detection.names.as_ref().map(|names| u32::try_from(names.keep.as_secs()).unwrap_or(u32::MAX));
+    Rules::new(detection.limits, detection.host_key, providers).with_names(keep).with_groups(groups.collect())
 }

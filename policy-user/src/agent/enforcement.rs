@@ -15,6 +15,7 @@ use super::detection::Detection;
 use super::history::History;
 use super::hosts::Departed;
 use super::interfaces::{Absent, attachable, bound_interfaces, index_of, present};
+use super::names::{HandOver, NameCounts, NameWatch};
 use super::pending::Trial;
 use super::quarantine::Quarantine;
 use super::start::First;
@@ -47,6 +48,7 @@ pub struct Enforcement {
     in_force: InForce,
     lexicon: Arc<RwLock<Lexicon>>,
     detection: Arc<Detection>,
+    names: NameWatch,
     quarantine: Quarantine,
     departed: Departed,
     history: History,
@@ -76,7 +78,7 @@ impl Enforcement {
         first: First,
         lexicon: Arc<RwLock<Lexicon>>,
         detection: Arc<Detection>,
-    ) -> Result<(Self, Changes), Failure> {
+    ) -> Result<(Self, Changes, HandOver), Failure> {
         let First { policy, origin, trial, absent, refused } = first;
         let (netlink, changes) = Netlink::connect()?;
         let all = netlink.interfaces().await?;
@@ -96,6 +98,8 @@ impl Enforcement {
         pins.retire_other_versions()?;
         let in_force = describe(&policy, coverage);
         let bound = bound_interfaces(&policy.policy, &all);
+        let (mut names, answers) = NameWatch::new();
+        names.follow(&policy.policy, &inside);
         let enforcement = Self {
             config: config.clone(),
             pins,
@@ -109,6 +113,7 @@ impl Enforcement {
             in_force,
             lexicon,
             detection,
+            names,
             quarantine,
             departed: Departed::read(&config.state_dir),
             history: History::at(&config.state_dir),
@@ -118,7 +123,7 @@ impl Enforcement {
         enforcement.remember();
         enforcement.remember_trial();
         enforcement.history.keep(&enforcement.policy, &origin);
-        Ok((enforcement, changes))
+        Ok((enforcement, changes, answers))
     }
 
     /// Loads a generation for `policy` and swaps it into every hook; on any error the one before goes on.
@@ -133,6 +138,7 @@ impl Enforcement {
         self.in_force = describe(&policy, coverage);
         self.bound = bound_interfaces(&policy.policy, &all);
         self.detection.set_policy(&policy.policy);
+        self.names.follow(&policy.policy, &inside);
         self.generation = generation;
         self.policy = policy;
         (self.inside, self.outside) = (inside, outside);
@@ -190,6 +196,7 @@ impl Enforcement {
         for new in self.in_force.interfaces.iter().filter(|new| !before.contains(new)) {
             log::info!("{} (index {}) is covered: {:?}", new.interface, new.ifindex, new.hook);
         }
+        self.names.follow(&self.policy.policy, &inside);
         (self.inside, self.outside) = (inside, outside);
         self.remember();
         Ok(())
@@ -215,6 +222,10 @@ impl Enforcement {
         status.agent = Some(agent.clone());
         status.quarantine = self.quarantine.list(now().boot);
         status.flags = Some(self.detection.counts());
+        status.names = self.names.left_out().and_then(|left_out| {
+            let (hosts, addresses) = self.detection.names()?;
+            Some(NameCounts { hosts, addresses, left_out })
+        });
         status.reload_error = self.reload_error.clone();
         status.tell_trial(self.trial.as_ref());
         Ok(status)

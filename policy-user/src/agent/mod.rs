@@ -7,6 +7,7 @@ pub mod hosts;
 mod inbox;
 mod interfaces;
 mod log_writer;
+mod names;
 pub mod pending;
 mod pump;
 mod quarantine;
@@ -38,6 +39,7 @@ use history::{How, Kept, Origin};
 use inbox::Inbox;
 pub use log_writer::Format;
 use log_writer::LogWriter;
+pub use names::NameCounts;
 pub use quarantine::{QuarantineRequest, Quarantined};
 use service::ServiceManager;
 use start::First;
@@ -109,7 +111,7 @@ pub async fn run(
     let listener = control::bind(&config.control)?;
     let lexicon = Arc::new(RwLock::new(Lexicon::new()));
     let detection = Arc::new(Detection::start(&config.state_dir, &first.policy.policy));
-    let (mut enforcement, mut changes) =
+    let (mut enforcement, mut changes, answers) =
         Enforcement::start(&config, first, Arc::clone(&lexicon), Arc::clone(&detection)).await?;
     let writer = LogWriter::start(
         config.format,
@@ -117,8 +119,13 @@ pub async fn run(
         &config.state_dir,
         enforcement.packet_counts()?,
     );
-    let pump =
-        pump::start(enforcement.events()?, Arc::clone(&lexicon), Arc::clone(&detection), writer.clone());
+    let pump = pump::start(
+        enforcement.events()?,
+        answers,
+        Arc::clone(&lexicon),
+        Arc::clone(&detection),
+        writer.clone(),
+    );
     let mut metrics = metrics::Port::new(requests.clone());
     let control = tokio::spawn(control::serve(listener, requests));
     let info =
@@ -188,7 +195,7 @@ pub async fn apply(config: &Config) -> Result<InForce, Failure> {
     datapath::check_machine()?;
     let _lock = lock(&config.state_dir)?;
     let detection = Arc::new(Detection::start(&config.state_dir, &first.policy.policy));
-    let (enforcement, _changes) = Enforcement::start(config, first, Arc::default(), detection).await?;
+    let (enforcement, ..) = Enforcement::start(config, first, Arc::default(), detection).await?;
     Ok(enforcement.in_force().clone())
 }
 

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::detection::Detection;
 use super::enforcement::now;
 use super::log_writer::LogWriter;
+use super::names::HandOver;
 use crate::attempt::{Attempt, Lexicon};
-use crate::datapath::EventStream;
+use crate::datapath::{AnswerStream, EventStream};
 
 /// How long a stopping agent waits for a log that takes nothing; what is still in the ring waits for the next agent.
 const LAST_WRITE: Duration = Duration::from_secs(2);
@@ -25,6 +26,7 @@ pub struct Pump {
 /// Starts moving events.
 pub fn start(
     mut events: EventStream,
+    mut hand_over: HandOver,
     lexicon: Arc<RwLock<Lexicon>>,
     detection: Arc<Detection>,
     writer: LogWriter,
@@ -33,15 +35,20 @@ pub fn start(
     let stopped = stop.clone();
     let task = tokio::spawn(async move {
         let mut batch = Vec::new();
+        let mut answers = None;
         loop {
             tokio::select! {
                 biased;
                 () = stopped.cancelled() => break,
+                Some(new) = hand_over.recv() => answers = new,
+                () = heard(&mut answers) => {}
                 result = events.next_batch(&mut batch) => if let Err(error) = result {
                     log::error!("the ring buffer of events can't be read: {error}; counters go on");
                     return;
                 },
             }
+            // A client that was told an address and tries it at once comes after its answer.
+            learn(&mut answers, &detection);
             write(&mut batch, &lexicon, &detection, &writer).await;
         }
         events.drain(&mut batch);
@@ -61,16 +68,32 @@ impl Pump {
     }
 }
 
+/// Waits for DNS answers; for ever where nobody hands them on.
+async fn heard(answers: &mut Option<AnswerStream>) {
+    let Some(stream) = answers else { return std::future::pending().await };
+    if let Err(error) = stream.readable().await {
+        log::error!("the ring buffer of DNS answers can't be read: {error}; no more names are learnt");
+        *answers = None;
+    }
+}
+
+fn learn(answers: &mut Option<AnswerStream>, detection: &Detection) {
+    let Some(stream) = answers else { return };
+    let mut batch = Vec::new();
+    stream.drain(&mut batch);
+    detection.learn(&batch);
+}
+
 async fn write(batch: &mut Vec<Event>, lexicon: &RwLock<Lexicon>, detection: &Detection, writer: &LogWriter) {
     if batch.is_empty() {
         return;
     }
-    let attempts: Vec<Attempt> = {
+    let mut attempts: Vec<Attempt> = {
         let Ok(lexicon) = lexicon.read() else { return };
         let now = now();
         batch.drain(..).map(|event| lexicon.attempt(&event, now)).collect()
     };
-    let flags = detection.observe(&attempts);
+    let flags = detection.observe(&mut attempts);
     writer.write(attempts).await;
     writer.write_flags(&flags).await;
 }

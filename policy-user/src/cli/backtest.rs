@@ -7,18 +7,28 @@ use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{OutputFormat, printed};
+use super::{OutputFormat, printed, when};
 use crate::detect::{Change, HostKey, Key, Limits, Preset, Providers, Rules, Verdict};
 use crate::failure::Failure;
-use replay::{Replay, Summary};
+use replay::{Input, Replay, Summary};
 
 #[derive(clap::Args)]
 struct Source {
     /// Recorded attempts, one JSON object a line, also compressed with gzip; `-` is standard input.
-    #[arg(long, value_name = "FILE")]
-    events: PathBuf,
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
+    events: Option<PathBuf>,
+    /// The agent's own block log: what is read where no file is named.
+    #[arg(long)]
+    store: bool,
+    /// From then on: how long ago (`24h`, `7d`), a date, or a time.
+    #[arg(long, value_name = "WHEN", value_parser = when::ago_or_at)]
+    since: Option<Timestamp>,
+    /// Directory of what must outlive a restart, with the block log.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/smtpfence")]
+    state_dir: PathBuf,
     /// Providers beside the shipped ones: lines `prefix,group`.
     #[arg(long, value_name = "FILE")]
     providers: Option<PathBuf>,
@@ -65,8 +75,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
-    let mut replay = Replay::new(detectors);
-    let summary = replay.run(&args.source.events, |index, stamp, change| {
+    let mut replay = Replay::new(detectors, args.source.host_key);
+    let summary = replay.run(&args.source.input(), args.source.since, |index, stamp, change| {
         if index == 0 && written.is_ok() {
             written = match args.format {
                 OutputFormat::Json => writeln!(out, "{}", line(stamp, change)),
@@ -90,8 +100,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 pub fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {
     let providers = args.source.providers()?;
     let rules = Preset::ALL.map(|preset| args.source.rules(Limits::of(preset), &providers));
-    let mut replay = Replay::new(rules.into());
-    let summary = replay.run(&args.source.events, |_, _, _| {})?;
+    let mut replay = Replay::new(rules.into(), args.source.host_key);
+    let summary = replay.run(&args.source.input(), args.source.since, |_, _, _| {})?;
     let days = replay.host_days();
     let rows: Vec<Value> = Preset::ALL
         .iter()
@@ -117,6 +127,13 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {
 }
 
 impl Source {
+    fn input(&self) -> Input<'_> {
+        match &self.events {
+            Some(path) => Input::File(path),
+            None => Input::Store(&self.state_dir),
+        }
+    }
+
     fn providers(&self) -> Result<Providers, Failure> {
         let Some(path) = &self.providers else { return Ok(Providers::shipped()) };
         let text = fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error))?;
@@ -202,7 +219,10 @@ fn compare(out: &mut impl Write, args: &Args, replay: &Replay) -> io::Result<()>
 }
 
 fn table(out: &mut impl Write, rows: &[Value], summary: &str) -> io::Result<()> {
-    writeln!(out, "alarms per 1,000 host-days (a day on which a host has tried)")?;
+    writeln!(
+        out,
+        "alarms per 1,000 host-days; a host-day is a day (UTC) on which a host has tried at least once"
+    )?;
     writeln!(
         out,
         "{:<10}  {:>10}  {:>12}  {:>10}  {:>12}",

@@ -1,6 +1,6 @@
 //! `smtpfence flags`: the hosts the agent has flagged, why, and what to do; acknowledging and releasing them.
 
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use hyper::Method;
@@ -62,24 +62,27 @@ fn list(args: &Args) -> Result<(), Failure> {
     if flags.is_empty() {
         return printed(writeln!(out, "no host is flagged"));
     }
-    printed(flags.iter().try_for_each(|flag| {
-        writeln!(
-            out,
-            "{:<13}  {:<17}  {:<15}  since {}",
-            text(&flag["verdict"]),
-            text(&flag["host"]),
-            text(&flag["client"]),
-            ago(&flag["since"])
-        )?;
-        writeln!(out, "    {}", text(&flag["evidence"]["sentence"]))?;
-        writeln!(out, "    {}", text(&flag["evidence"]["remedy"]))?;
-        let note = &flag["acknowledged"];
-        if !note.is_null() {
-            let by = note["by"].as_str().map_or_else(String::new, |_| format!(" by {}", text(&note["by"])));
-            writeln!(out, "    acknowledged{by}: {}", text(&note["text"]))?;
-        }
-        Ok(())
-    }))
+    printed(flags.iter().try_for_each(|flag| print(&mut out, flag)))
+}
+
+/// One flagged host with its evidence.
+pub fn print(out: &mut impl Write, flag: &Value) -> io::Result<()> {
+    writeln!(
+        out,
+        "{:<13}  {:<17}  {:<15}  since {}",
+        text(&flag["verdict"]),
+        text(&flag["host"]),
+        text(&flag["client"]),
+        ago(&flag["since"])
+    )?;
+    writeln!(out, "    {}", text(&flag["evidence"]["sentence"]))?;
+    writeln!(out, "    {}", text(&flag["evidence"]["remedy"]))?;
+    let note = &flag["acknowledged"];
+    if !note.is_null() {
+        let by = note["by"].as_str().map_or_else(String::new, |_| format!(" by {}", text(&note["by"])));
+        writeln!(out, "    acknowledged{by}: {}", text(&note["text"]))?;
+    }
+    Ok(())
 }
 
 fn changed(args: &Args, event: &Value) -> Result<(), Failure> {

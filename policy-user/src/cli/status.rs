@@ -70,7 +70,17 @@ fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
     }
     print_flags(out, &status["flags"])?;
     print_port(out, &status["metrics"])?;
+    print_names(out, &status["names"])?;
     print_counters(out, status)
+}
+
+fn print_names(out: &mut impl Write, names: &Value) -> io::Result<()> {
+    if names.is_null() {
+        return Ok(());
+    }
+    let [hosts, addresses, left_out] =
+        ["hosts", "addresses", "left_out"].map(|key| names[key].as_u64().unwrap_or_default());
+    writeln!(out, "names       {addresses} addresses of {hosts} hosts; {left_out} DNS answers left out")
 }
 
 fn print_flags(out: &mut impl Write, flags: &Value) -> io::Result<()> {

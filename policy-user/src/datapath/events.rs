@@ -44,7 +44,7 @@ impl EventStream {
 }
 
 /// Polls a ring buffer through the runtime.
-fn watch<T: AsRawFd>(ring: T, name: &Path) -> Result<AsyncFd<T>, DatapathError> {
+pub(super) fn watch<T: AsRawFd>(ring: T, name: &Path) -> Result<AsyncFd<T>, DatapathError> {
     // SAFETY: both types own one map descriptor, return it from every call of as_raw_fd, and close it only when dropped.
     unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }.map_err(|error| DatapathError::Io {
         doing: "poll",

@@ -10,6 +10,7 @@ mod generation;
 mod hosts;
 mod links;
 mod machine;
+mod names;
 mod packets;
 mod pins;
 mod ring;
@@ -23,6 +24,7 @@ pub use generation::{Generation, KernelLog, TestPacket, TestResult, object_diges
 pub use hosts::HostCount;
 pub use links::{Coverage, Hook, Inside, Position, attach, detach, position};
 pub use machine::{MINIMUM_KERNEL, boot_time, check_machine};
+pub use names::{AnswerStream, NameTap};
 pub use packets::PacketCounts;
 pub use pins::Pins;
 pub use ring::RingUse;

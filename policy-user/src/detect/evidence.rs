@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use super::host::{Exactness, Host};
+use super::key::Key;
+use super::names::Names;
 use super::presets::Limits;
-use super::site::Providers;
+use super::rules::Rules;
 use super::verdict::{Flag, Rule, Verdict};
 
 /// Why a host is flagged; the field names are a contract.
@@ -17,6 +19,8 @@ pub struct Evidence {
     pub window_seconds: u32,
     /// Attempts until the flag, and sites that were tried in the hour, day and week before it.
     pub attempts: u32,
+    /// Those of `attempts` that the host made faster than they are listed: only their number is known.
+    pub unlisted: u32,
     pub sites_hour: u8,
     pub sites_day: u8,
     pub sites_week: u8,
@@ -31,6 +35,8 @@ pub struct Evidence {
     pub sites_estimated: bool,
     /// Seconds it usually waits between two attempts.
     pub usual_pause: u32,
+    /// How often it has asked who takes a domain's mail, as mail servers and bots do; none where names are not learnt.
+    pub mx_queries: Option<u32>,
     /// Sites it tried most.
     pub top: Vec<Favourite>,
     pub sentence: String,
@@ -46,22 +52,28 @@ pub struct Limit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Favourite {
     pub site: String,
+    /// What the host calls it, if that is known.
+    pub name: Option<String>,
     pub tries: u16,
 }
 
 impl Evidence {
-    pub fn of(host: &Host, flag: &Flag, limits: &Limits, providers: &Providers) -> Self {
+    pub fn of(key: &Key, host: &Host, flag: &Flag, rules: &Rules, names: Option<&Names>) -> Self {
+        let (limits, providers) = (rules.limits(host.address), &rules.providers);
+        let called = |site| names?.name_of_site(key, site, |ip| providers.site(ip)).map(str::to_owned);
+        let mx_queries = names.map(|names| names.asked_for_mail_servers(key));
         let (sites_now, exactness) = host.sites();
         let top: Vec<_> = host
             .favourites()
             .into_iter()
-            .map(|(site, tries)| Favourite { site: providers.name(site), tries })
+            .map(|(site, tries)| Favourite { site: providers.name(site), name: called(site), tries })
             .collect();
         let reached = reached(flag.rule, limits);
         Self {
             rule: flag.rule.label(),
             window_seconds: window(flag.rule, limits),
             attempts: flag.attempts,
+            unlisted: flag.unlisted,
             sites_hour: flag.sites_hour,
             sites_day: flag.sites_day,
             sites_week: flag.sites_week,
@@ -72,7 +84,8 @@ impl Evidence {
             sites_now,
             sites_estimated: exactness == Exactness::Estimate,
             usual_pause: host.pause,
-            sentence: sentence(host, flag, &reached, &top),
+            mx_queries,
+            sentence: sentence(host, flag, &reached, &top) + &asked(mx_queries),
             remedy: remedy(host, flag),
             limits: reached,
             top,
@@ -107,8 +120,14 @@ fn window(rule: Rule, limits: &Limits) -> u32 {
 
 fn sentence(host: &Host, flag: &Flag, limits: &[Limit], top: &[Favourite]) -> String {
     let Flag { attempts, sites_hour, sites_day, sites_week, abandoned, kept, score, .. } = flag;
-    let seen =
-        format!("{attempts} blocked attempts in {}", span(flag.since.saturating_sub(host.first).max(1)));
+    let of_which = match flag.unlisted {
+        0 => String::new(),
+        unlisted => format!(" ({unlisted} of them only counted)"),
+    };
+    let seen = format!(
+        "{attempts} blocked attempts{of_which} in {}",
+        span(flag.since.saturating_sub(host.first).max(1))
+    );
     let what = match flag.rule {
         Rule::Retries => {
             format!(
@@ -141,8 +160,25 @@ fn sentence(host: &Host, flag: &Flag, limits: &[Limit], top: &[Favourite]) -> St
         }
     };
     let limits: Vec<_> = limits.iter().map(|limit| format!("{} {}", limit.name, shown(limit))).collect();
-    let top: Vec<_> = top.iter().take(3).map(|f| format!("{} x{}", f.site, f.tries)).collect();
+    let top: Vec<_> = top.iter().take(3).map(shown_site).collect();
     format!("{seen}, to {what} (limit: {}); most tried: {}", limits.join(", "), top.join(", "))
+}
+
+fn shown_site(favourite: &Favourite) -> String {
+    let Favourite { site, name, tries } = favourite;
+    match name {
+        Some(name) => format!("{name} ({site}) x{tries}"),
+        None => format!("{site} x{tries}"),
+    }
+}
+
+/// Supports a verdict, and is never a reason for one: mail programs of staff ask nobody for mail servers, but auto-configuration
+/// and monitoring do.
+fn asked(mx_queries: Option<u32>) -> String {
+    match mx_queries {
+        None | Some(0) => String::new(),
+        Some(times) => format!("; it asked {times} times which servers take a domain's mail (MX)"),
+    }
 }
 
 /// Only the score is kept in tenths.

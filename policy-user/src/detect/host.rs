@@ -38,6 +38,8 @@ pub struct Host {
     pub first: u32,
     pub last: u32,
     pub attempts: u32,
+    /// Those of `attempts` of which only the number is known.
+    pub unlisted: u32,
     /// Thousandths of a natural logarithm: how much likelier a bot is than a client.
     pub score: u32,
     /// How long it usually waits between two attempts.
@@ -106,6 +108,7 @@ impl Host {
             first: time,
             last: time,
             attempts: 0,
+            unlisted: 0,
             score: 0,
             pause: 0,
             hour: Hour::default(),
@@ -117,18 +120,29 @@ impl Host {
         }
     }
 
-    /// Takes one attempt into account.
-    pub fn observe(&mut self, site: Site, time: u32, limits: &Limits) {
+    /// Takes one attempt into account, before which so many others went that nothing is known of.
+    pub fn observe(&mut self, site: Site, time: u32, unlisted: u32, limits: &Limits) {
         let pause = time.saturating_sub(self.last);
         if self.attempts > 0 {
-            self.learn_pause(pause);
+            self.learn_pause(pause / unlisted.saturating_add(1));
             if pause >= GIVEN_UP {
                 self.end_stay(time, limits);
             }
         }
-        self.hour.count(time);
+        self.hour.count(time, 1);
         self.attempts = self.attempts.saturating_add(1);
         self.visit(site, time);
+        self.last = self.last.max(time);
+    }
+
+    /// Counts attempts of unknown destination: evidence of how often, never of how many sites.
+    pub fn count_unlisted(&mut self, unlisted: u32, time: u32) {
+        if unlisted == 0 {
+            return;
+        }
+        self.hour.count(time, unlisted);
+        self.attempts = self.attempts.saturating_add(unlisted);
+        self.unlisted = self.unlisted.saturating_add(unlisted);
         self.last = self.last.max(time);
     }
 
@@ -303,13 +317,13 @@ impl Slot {
 }
 
 impl Hour {
-    fn count(&mut self, time: u32) {
+    fn count(&mut self, time: u32, attempts: u32) {
         let number = time / HOUR;
         if number > self.number {
             self.before = if number == self.number + 1 { self.attempts } else { 0 };
             (self.number, self.attempts) = (number, 0);
         }
-        self.attempts = self.attempts.saturating_add(1);
+        self.attempts = self.attempts.saturating_add(attempts);
     }
 
     /// Attempts of the last 60 minutes; those of the hour before as if they had come evenly.

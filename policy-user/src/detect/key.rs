@@ -49,6 +49,16 @@ impl Keys {
         }
     }
 
+    /// The same for somebody who has tried nothing: nothing is learnt of it.
+    pub fn known(&self, how: HostKey, mac: Option<Mac>, address: IpAddr) -> Key {
+        let is_router = |mac: &[u8; 6]| self.macs.get(mac).is_some_and(|seen| seen.router);
+        match (how, mac) {
+            (HostKey::Mac, Some(Mac(mac))) => Key::Mac(mac),
+            (HostKey::Auto, Some(Mac(mac))) if !is_router(&mac) => Key::Mac(mac),
+            _ => Key::Address(address.to_canonical()),
+        }
+    }
+
     fn is_router(&mut self, mac: [u8; 6], address: IpAddr, time: u32) -> bool {
         let IpAddr::V4(address) = address else {
             return self.macs.get(&mac).is_some_and(|seen| seen.router);

@@ -1,11 +1,13 @@
 //! Finds infected hosts among those that were blocked. Pure: attempts with their times go in, changed verdicts come out; the
 //! same attempts always give the same verdicts.
 
+mod answer;
 pub mod clock;
 pub mod evidence;
 mod fold;
 mod host;
 mod key;
+mod names;
 mod presets;
 pub mod record;
 mod rules;
@@ -18,11 +20,13 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::Mac;
+use answer::Answer;
 use evidence::Evidence;
 use fold::Fold;
 use host::Host;
-pub use key::Key;
-use key::Keys;
+pub use key::{Key, Keys};
+pub use names::MOST_JOINED;
+use names::Names;
 pub use presets::{HostKey, Limits, Preset};
 pub use rules::Rules;
 pub use site::Providers;
@@ -39,6 +43,17 @@ pub struct Observation {
     pub source: IpAddr,
     pub source_port: u16,
     pub destination: IpAddr,
+    /// Attempts of the same host before this one that nothing but their number is known of.
+    pub unlisted: u32,
+}
+
+/// A DNS answer that a client got, as it was on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard<'a> {
+    pub time: u32,
+    pub mac: Option<Mac>,
+    pub client: IpAddr,
+    pub message: &'a [u8],
 }
 
 /// A verdict that was reached, or that has ended.
@@ -76,6 +91,8 @@ pub struct Report {
 pub struct Detector {
     rules: Rules,
     fold: Fold,
+    /// Never kept beyond this process: what people ask for is nobody's business.
+    names: Option<Names>,
     memory: Memory,
 }
 
@@ -94,12 +111,13 @@ impl Detector {
     /// Remembers at most so many hosts.
     pub fn with_room(rules: Rules, hosts: usize) -> Self {
         let memory = Memory { keys: Keys::default(), table: Table::new(hosts) };
-        Self { rules, fold: Fold::new(), memory }
+        Self::resume(rules, memory)
     }
 
     /// Goes on where another one stopped.
     pub fn resume(rules: Rules, memory: Memory) -> Self {
-        Self { rules, fold: Fold::new(), memory }
+        let names = rules.names.map(Names::new);
+        Self { rules, fold: Fold::new(), names, memory }
     }
 
     /// What has to be kept, of at most so many hosts: the flagged and the newest.
@@ -109,13 +127,38 @@ impl Detector {
 
     /// Judges by other rules from now on. Flags stay.
     pub fn set_rules(&mut self, rules: Rules) {
+        match (&mut self.names, rules.names) {
+            (Some(names), Some(keep)) => names.set_keep(keep),
+            (names, keep) => *names = keep.map(Names::new),
+        }
         self.rules = rules;
+    }
+
+    /// Learns what a client calls its destinations, and counts what it asks; nothing where names are not asked for.
+    pub fn learn(&mut self, heard: &Heard<'_>) {
+        let Some(names) = &mut self.names else { return };
+        let Some(answer) = Answer::parse(heard.message) else { return };
+        let host = self.memory.keys.known(self.rules.host_key, heard.mac, heard.client);
+        names.learn(host, answer, heard.time);
+    }
+
+    /// The name by which the client of an attempt knows where it went.
+    pub fn name(&self, seen: &Observation) -> Option<&str> {
+        let host = self.memory.keys.known(self.rules.host_key, seen.mac, seen.source);
+        self.names.as_ref()?.name(&host, seen.destination, seen.time)
+    }
+
+    /// Hosts of which names are known, and their addresses with names.
+    pub fn names(&self) -> Option<(usize, usize)> {
+        self.names.as_ref().map(Names::len)
     }
 
     /// Takes an attempt into account; tells if that makes its host's verdict graver.
     pub fn observe(&mut self, seen: &Observation) -> Option<Change> {
-        let Observation { time, mac, source, source_port, destination } = *seen;
-        if !self.fold.is_new(source, destination, source_port, time) {
+        let Observation { time, mac, source, source_port, destination, unlisted } = *seen;
+        let is_new = self.fold.is_new(source, destination, source_port, time);
+        // A repeat is no attempt, but what it tells of the attempts before it was told by no other record.
+        if !is_new && unlisted == 0 {
             return None;
         }
         let key = self.memory.keys.key(self.rules.host_key, mac, source, time);
@@ -125,14 +168,21 @@ impl Detector {
             host.flag = None;
         }
         (host.mac, host.address) = (mac, source);
-        host.observe(self.rules.providers.site(destination), time, limits);
+        if is_new {
+            let mut site = self.rules.providers.site(destination);
+            if let Some(names) = self.names.as_mut().filter(|_| !site.is_provider()) {
+                site = names.site(&key, destination, site, time);
+            }
+            host.observe(site, time, unlisted, limits);
+        }
+        host.count_unlisted(unlisted, time);
         let facts = host.facts(time);
         let (verdict, rule) = judge(host, &facts, limits)?;
         if host.flag.as_ref().is_some_and(|flag| flag.verdict >= verdict) {
             return None;
         }
         host.flag = Some(Flag::new(verdict, rule, host, &facts, time));
-        let report = report(&key, host, &self.rules)?;
+        let report = report(&key, host, &self.rules, self.names.as_ref())?;
         Some(Change { kind: Kind::Raised, report })
     }
 
@@ -143,17 +193,23 @@ impl Detector {
             if !host.is_quiet(now, self.rules.limits(host.address)) {
                 continue;
             }
-            ended.extend(report(key, host, &self.rules).map(|report| Change { kind: Kind::Ended, report }));
+            let report = report(key, host, &self.rules, self.names.as_ref());
+            ended.extend(report.map(|report| Change { kind: Kind::Ended, report }));
             host.flag = None;
         }
         self.memory.table.forget_quiet(now);
+        if let Some(names) = &mut self.names {
+            names.age(now);
+        }
         ended
     }
 
     /// The flagged hosts, the gravest and newest first.
     pub fn flagged(&self) -> Vec<Report> {
         let hosts = self.memory.table.iter();
-        let mut flagged: Vec<_> = hosts.filter_map(|(key, host)| report(key, host, &self.rules)).collect();
+        let names = self.names.as_ref();
+        let mut flagged: Vec<_> =
+            hosts.filter_map(|(key, host)| report(key, host, &self.rules, names)).collect();
         flagged.sort_by_key(|report| (std::cmp::Reverse((report.verdict, report.since)), report.key));
         flagged
     }
@@ -169,7 +225,7 @@ impl Detector {
     pub fn acts_infected(&self, key: &Key, since: u32, now: u32) -> Option<Report> {
         let host = self.memory.table.get(key).filter(|host| host.last > since)?;
         let verdict = judge(host, &host.facts(now), self.rules.limits(host.address))?.0;
-        (verdict == Verdict::Infected).then(|| report(key, host, &self.rules)).flatten()
+        (verdict == Verdict::Infected).then(|| report(key, host, &self.rules, self.names.as_ref())).flatten()
     }
 
     /// The verdicts in force, and whether somebody has seen them.
@@ -196,7 +252,8 @@ impl Detector {
     pub fn release(&mut self, name: &Key) -> Option<Change> {
         let key = self.find(name)?;
         let host = self.memory.table.forget(&key)?;
-        report(&key, &host, &self.rules).map(|report| Change { kind: Kind::Released, report })
+        report(&key, &host, &self.rules, self.names.as_ref())
+            .map(|report| Change { kind: Kind::Released, report })
     }
 
     /// Notes that somebody has seen a flag; it stays.
@@ -204,7 +261,8 @@ impl Detector {
         let key = self.find(name)?;
         let host = self.memory.table.get_mut(&key)?;
         host.flag.as_mut()?.note = Some(Box::new(note));
-        report(&key, host, &self.rules).map(|report| Change { kind: Kind::Acknowledged, report })
+        report(&key, host, &self.rules, self.names.as_ref())
+            .map(|report| Change { kind: Kind::Acknowledged, report })
     }
 
     /// Hosts that are remembered.
@@ -225,7 +283,7 @@ impl Host {
     }
 }
 
-fn report(key: &Key, host: &Host, rules: &Rules) -> Option<Report> {
+fn report(key: &Key, host: &Host, rules: &Rules, names: Option<&Names>) -> Option<Report> {
     let flag = host.flag.as_ref()?;
     Some(Report {
         key: *key,
@@ -236,6 +294,6 @@ fn report(key: &Key, host: &Host, rules: &Rules) -> Option<Report> {
         first: host.first,
         last: host.last,
         note: flag.note.as_deref().cloned(),
-        evidence: Evidence::of(host, flag, rules.limits(host.address), &rules.providers),
+        evidence: Evidence::of(key, host, flag, rules, names),
     })
 }

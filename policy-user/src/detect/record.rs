@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Observation;
-use crate::attempt::Mac;
+use crate::attempt::{Attempt, Mac};
 
 /// A line with an attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +31,8 @@ struct Short<'a> {
     sport: u16,
     #[serde(default = "smtp")]
     dport: u16,
+    #[serde(default)]
+    unlisted: u32,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +51,8 @@ struct Own<'a> {
     destination_port: u16,
     #[serde(borrow)]
     reason: Option<Cow<'a, str>>,
+    #[serde(default)]
+    unlisted: u32,
 }
 
 fn smtp() -> u16 {
@@ -63,8 +67,8 @@ pub fn read(line: &[u8]) -> Result<Option<Record>, String> {
     }
     match serde_json::from_slice::<Short<'_>>(line) {
         Ok(short) => {
-            let Short { t: stamp, src, mac, dst, sport, dport } = short;
-            let seen = observation(stamp, mac, src, sport, dst)?;
+            let Short { t: stamp, src, mac, dst, sport, dport, unlisted } = short;
+            let seen = Observation { unlisted, ..observation(stamp, mac, src, sport, dst)? };
             Ok(Some(Record { stamp, seen, port: dport }))
         }
         Err(error) => own(line).map_err(|_| format!("no attempt: {error}")),
@@ -83,12 +87,34 @@ fn own(line: &[u8]) -> Result<Option<Record>, String> {
     let time: Timestamp = time.parse().map_err(|error| format!("`time`: {error}"))?;
     let stamp = time.as_nanosecond() as f64 / 1e9;
     let seen = observation(stamp, own.client_mac, source, own.client_port, destination)?;
+    let seen = Observation { unlisted: own.unlisted, ..seen };
     Ok(Some(Record { stamp, seen, port: own.destination_port }))
+}
+
+/// An attempt of the store, which has kept no other time than the wall clock's.
+pub fn of(attempt: &Attempt) -> Option<Record> {
+    let stamp = attempt.time.as_microsecond() as f64 / 1e6;
+    // Before 1970 there was no clock to stamp it.
+    let seen = seen(attempt, u32::try_from(attempt.time.as_second()).unwrap_or(0))?;
+    Some(Record { stamp, seen, port: attempt.destination_port })
+}
+
+/// The same of an attempt that was read elsewhere, with the time that the caller's clock gives it.
+pub fn seen(attempt: &Attempt, time: u32) -> Option<Observation> {
+    let (Some(source), Some(destination)) = (attempt.client, attempt.destination) else { return None };
+    counts(attempt.reason).then_some(Observation {
+        time,
+        mac: attempt.client_mac,
+        source,
+        source_port: attempt.client_port,
+        destination,
+        unlisted: attempt.unlisted,
+    })
 }
 
 /// Whether attempts that were denied for this reason say something about the client. What the guard stops has no client any
 /// more, a mail server is judged by nobody, and an address of no client's is anybody's.
-pub fn counts(reason: &str) -> bool {
+fn counts(reason: &str) -> bool {
     matches!(reason, "not-a-mail-server" | "quarantined" | "spoofed-mail-server")
 }
 
@@ -106,7 +132,7 @@ fn observation(
         None | Some("") => None,
         Some(text) => Some(text.parse::<Mac>().map_err(|()| "the MAC is none".to_owned())?),
     };
-    Ok(Observation { time: stamp as u32, mac, source, source_port, destination })
+    Ok(Observation { time: stamp as u32, mac, source, source_port, destination, unlisted: 0 })
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use super::{HostKey, Limits, Preset, Providers};
 pub struct Rules {
     pub host_key: HostKey,
     pub providers: Providers,
+    /// Seconds that names of destinations are believed; none where they are not learnt.
+    pub names: Option<u32>,
     limits: Limits,
     /// The narrowest first.
     groups: Vec<(IpNet, Limits)>,
@@ -17,12 +19,18 @@ pub struct Rules {
 
 impl Rules {
     pub fn new(limits: Limits, host_key: HostKey, providers: Providers) -> Self {
-        Self { host_key, providers, limits, groups: Vec::new() }
+        Self { host_key, providers, names: None, limits, groups: Vec::new() }
     }
 
     /// The shipped presets and providers.
     pub fn of(preset: Preset) -> Self {
         Self::new(Limits::of(preset), HostKey::Auto, Providers::shipped())
+    }
+
+    /// Goes by the names of destinations as well, which are believed for so many seconds.
+    pub fn with_names(mut self, keep: Option<u32>) -> Self {
+        self.names = keep;
+        self
     }
 
     /// Judges clients of these networks by limits of their own; of two networks around a client the narrower counts.

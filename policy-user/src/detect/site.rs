@@ -90,6 +90,11 @@ impl Site {
         Self([PROVIDER, a, b, c, d, e, f])
     }
 
+    /// Whether the table of providers knows it, better than any name could.
+    pub fn is_provider(self) -> bool {
+        self.0[0] == PROVIDER
+    }
+
     fn around4(ip: Ipv4Addr) -> Self {
         let [a, b, ..] = ip.octets();
         Self([IPV4, a, b, 0, 0, 0, 0])
@@ -115,7 +120,7 @@ pub fn spread(mut bits: u64) -> u64 {
 }
 
 /// FNV-1a.
-fn fnv(bytes: &[u8]) -> u64 {
+pub fn fnv(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))

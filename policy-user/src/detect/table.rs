@@ -125,6 +125,7 @@ mod tests {
                 source: [10, 25, 0, 77].into(),
                 source_port: u16::from(nth),
                 destination: [131, nth, 0, 25].into(),
+                unlisted: 0,
             });
         }
         let (_, host) = detector.memory.table.iter().next().unwrap();

@@ -20,7 +20,7 @@ mod sections;
 pub use numbers::Numbers;
 pub use sections::{
     Detection, Exception, File, Fragment, FragmentNetworks, Group, GroupDetection, Identity, InsideEntry,
-    Interfaces, Log, MailServer, Metrics, Networks, Ports, Quarantine,
+    Interfaces, Log, MailServer, Metrics, Names, Networks, Ports, Quarantine,
 };
 
 /// What stands at a key.

@@ -189,6 +189,16 @@ pub struct Detection {
     pub host_key: HostKey,
     /// File of mail providers beside the shipped ones.
     pub providers: Option<PathBuf>,
+    /// Whether the names of destinations are learnt from DNS answers.
+    pub names: Option<LearntNames>,
+}
+
+/// Whose answers are believed, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LearntNames {
+    /// Never empty.
+    pub resolvers: Vec<IpAddr>,
+    pub keep: Duration,
 }
 
 /// What becomes of infected hosts, and what clients in quarantine may still do.

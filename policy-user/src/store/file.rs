@@ -32,7 +32,7 @@ const SCHEMA: &str = "
     CREATE TABLE attempts (
         seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, id INTEGER NOT NULL, host INTEGER NOT NULL,
         destination INTEGER NOT NULL, context INTEGER NOT NULL, client_port INTEGER NOT NULL,
-        tcp_sequence INTEGER NOT NULL, unlisted INTEGER NOT NULL, packets INTEGER NOT NULL
+        tcp_sequence INTEGER NOT NULL, unlisted INTEGER NOT NULL, packets INTEGER NOT NULL, to_name TEXT
     );";
 
 pub struct OpenFile {
@@ -106,8 +106,8 @@ impl OpenFile {
     fn try_write(&mut self, attempts: &[Attempt]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         {
-            let mut insert =
-                transaction.prepare_cached("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)")?;
+            let mut insert = transaction
+                .prepare_cached("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)")?;
             for attempt in attempts {
                 let (host, destination) = self.rollup.add(attempt);
                 let context = number_of(&mut self.contexts, Context::of(attempt), &transaction)?;
@@ -120,7 +120,8 @@ impl OpenFile {
                     context,
                     attempt.client_port,
                     attempt.tcp_sequence,
-                    attempt.unlisted
+                    attempt.unlisted,
+                    attempt.to_name
                 ])?;
                 self.next += 1;
             }

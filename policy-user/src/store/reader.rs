@@ -149,11 +149,12 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// The columns that [`row`] reads: the attempt's own, its host's and destination's addresses, its context.
-const SELECT: &str = "SELECT a.seq, a.time, a.id, h.client, h.mac, d.destination, a.client_port, a.tcp_sequence, a.unlisted, a.packets";
+const SELECT: &str = "SELECT a.seq, a.time, a.id, h.client, h.mac, d.destination, a.client_port, a.tcp_sequence, a.unlisted, a.packets, \
+    a.to_name";
 
 /// [`SELECT`] for attempts that are summed up: the columns that are no sum are those of the newest.
 const SELECT_KINDS: &str = "SELECT max(a.seq), a.time, a.id, h.client, h.mac, d.destination, a.client_port, a.tcp_sequence, \
-    min(sum(1 + a.unlisted) - 1, 4294967295), sum(a.packets)";
+    min(sum(1 + a.unlisted) - 1, 4294967295), sum(a.packets), a.to_name";
 
 /// What follows either.
 const FROM: &str = ", c.verdict, c.reason, c.interface, c.ifindex, c.vlan, c.destination_port, c.destination_mac, c.tcp_flags, \
@@ -261,7 +262,7 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let address =
         |column| row.get::<_, Option<Vec<u8>>>(column).map(|bytes| address_of(&bytes.unwrap_or_default()));
     let mac = |number: Option<i64>| -> Option<Mac> { number.map(mac_of) };
-    let context = Context::read(row, 10)?;
+    let context = Context::read(row, 11)?;
     let attempt = Attempt {
         boot: 0,
         time: Timestamp::from_microsecond(row.get(1)?).unwrap_or(Timestamp::UNIX_EPOCH),
@@ -281,6 +282,7 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         client_port: row.get(6)?,
         destination: address(5)?,
         destination_port: context.destination_port,
+        to_name: row.get(10)?,
         destination_mac: mac(context.destination_mac),
         tcp_flags: context.tcp_flags,
         tcp_sequence: row.get(7)?,

@@ -28,6 +28,7 @@ pub fn attempt(n: u32, time: Timestamp) -> Attempt {
             IpAddr::from(Ipv4Addr::from_bits(0xcb00_7100 + n % 1000))
         }),
         destination_port: 25,
+        to_name: n.is_multiple_of(3).then(|| format!("mx{}.example.net", n % 10)),
         destination_mac: Some(Mac([2, 0, 0, 0, 0, 1])),
         tcp_flags: "SYN".to_owned(),
         tcp_sequence: n.wrapping_mul(2_654_435_761),

@@ -89,7 +89,14 @@ impl Host {
     pub fn tries_from(&mut self, time: u32, source: IpAddr, destination: IpAddr) {
         self.ports = 20_000 + (self.ports + 1) % 40_000;
         let source_port = self.ports as u16;
-        self.events.push(Observation { time, mac: Some(self.mac()), source, source_port, destination });
+        self.events.push(Observation {
+            time,
+            mac: Some(self.mac()),
+            source,
+            source_port,
+            destination,
+            unlisted: 0,
+        });
     }
 }
 

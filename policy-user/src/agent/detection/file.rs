@@ -14,7 +14,7 @@ use crate::policy::compile::Instant;
 use crate::replace::replace;
 
 /// Of the form below; a file of another one is put aside.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// While the machine was off at most so much time has passed: longer, and all windows are empty anyway.
 const LONGEST_PAUSE: i64 = 60 * 86_400;
 

@@ -93,7 +93,9 @@ mod tests {
         }
         assert_eq!(lengths, [1, 2, 4, 5, 5]);
         let offenders = Offenders::read(dir.path());
-        let next = |host, days| offenders.next(host, &settings, now + SignedDuration::from_hours(24 * days));
+        let next = |host, days| {
+            offenders.next(host, &settings, now + SignedDuration::from_hours(24 * i64::from(days)))
+        };
         assert_eq!(next("bot", 29).as_secs(), 5 * HOUR);
         assert_eq!(next("bot", 30).as_secs(), HOUR);
         assert_eq!(next("other", 0).as_secs(), HOUR);

@@ -6,19 +6,30 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
+use jiff::Timestamp;
 
 use crate::detect::clock::Clock;
 use crate::detect::record::{self, Record};
-use crate::detect::{Change, Detector, Key, Rules, Verdict};
+use crate::detect::{Change, Detector, HostKey, Key, Keys, Rules, Verdict};
 use crate::failure::Failure;
+use crate::store::{Filter, Reader};
 
 /// A line of a log is far shorter; what is longer is none.
 const LONGEST_LINE: usize = 64 * 1024;
+
+/// Where recorded attempts come from.
+pub enum Input<'a> {
+    File(&'a Path),
+    /// The block log in this state directory.
+    Store(&'a Path),
+}
 
 /// Detectors and what they have flagged.
 pub struct Replay {
     detectors: Vec<(Detector, BTreeMap<Key, Verdict>)>,
     clock: Clock,
+    host_key: HostKey,
+    keys: Keys,
     /// Host-days before today, and the hosts that were seen today.
     days: u64,
     today: (u32, std::collections::HashSet<Key>),
@@ -36,17 +47,53 @@ pub struct Summary {
 }
 
 impl Replay {
-    pub fn new(rules: Vec<Rules>) -> Self {
+    pub fn new(rules: Vec<Rules>, host_key: HostKey) -> Self {
         let detectors = rules.into_iter().map(|rules| (Detector::new(rules), BTreeMap::new())).collect();
-        Self { detectors, clock: Clock::default(), days: 0, today: Default::default() }
+        let (clock, keys) = (Clock::default(), Keys::default());
+        Self { detectors, clock, host_key, keys, days: 0, today: Default::default() }
     }
 
-    /// Feeds every line; each change of a verdict is told with the index of its detector and the recorded time.
+    /// Feeds every attempt; each change of a verdict is told with the index of its detector and the recorded time.
     pub fn run(
         &mut self,
-        path: &Path,
+        input: &Input<'_>,
+        since: Option<Timestamp>,
         mut tell: impl FnMut(usize, f64, &Change),
     ) -> Result<Summary, Failure> {
+        match input {
+            Input::File(path) => self.run_file(path, since, &mut tell),
+            Input::Store(state_dir) => self.run_store(state_dir, since, &mut tell),
+        }
+    }
+
+    /// One row after the other, so that a log of any size takes no more memory than a small one.
+    fn run_store(
+        &mut self,
+        state_dir: &Path,
+        since: Option<Timestamp>,
+        tell: &mut impl FnMut(usize, f64, &Change),
+    ) -> Result<Summary, Failure> {
+        let mut summary = Summary::default();
+        Reader::open(state_dir).for_each(&Filter { since, ..Filter::default() }, |row| {
+            match record::of(&row.attempt) {
+                Some(record) => {
+                    summary.attempts += 1 + u64::from(record.seen.unlisted);
+                    self.feed(record, tell);
+                }
+                None => summary.other += 1,
+            }
+            true
+        })?;
+        Ok(summary)
+    }
+
+    fn run_file(
+        &mut self,
+        path: &Path,
+        since: Option<Timestamp>,
+        tell: &mut impl FnMut(usize, f64, &Change),
+    ) -> Result<Summary, Failure> {
+        let since = since.map_or(f64::MIN, |time| time.as_microsecond() as f64 / 1e6);
         let failed = |error: io::Error| Failure::io("read", path, &error);
         let mut input = open(path).map_err(failed)?;
         let mut summary = Summary::default();
@@ -55,9 +102,10 @@ impl Replay {
         while next_line(&mut input, &mut line).map_err(failed)? {
             number += 1;
             match record::read(&line) {
+                Ok(Some(record)) if record.stamp < since => {}
                 Ok(Some(record)) => {
-                    summary.attempts += 1;
-                    self.feed(record, &mut tell);
+                    summary.attempts += 1 + u64::from(record.seen.unlisted);
+                    self.feed(record, tell);
                 }
                 Ok(None) => summary.other += 1,
                 Err(why) => {
@@ -104,14 +152,12 @@ impl Replay {
     fn feed(&mut self, record: Record, tell: &mut impl FnMut(usize, f64, &Change)) {
         let mut seen = record.seen;
         seen.time = self.clock.time(seen.time);
-        let key = seen.mac.map_or(Key::Address(seen.source), |mac| Key::Mac(mac.0));
+        let key = self.keys.key(self.host_key, seen.mac, seen.source, seen.time);
         if seen.time / 86_400 != self.today.0 {
             self.days += self.today.1.len() as u64;
             self.today = (seen.time / 86_400, Default::default());
         }
-        if !self.today.1.contains(&key) {
-            self.today.1.insert(key);
-        }
+        self.today.1.insert(key);
         for (index, (detector, flagged)) in self.detectors.iter_mut().enumerate() {
             if let Some(change) = detector.observe(&seen) {
                 let reached = flagged.entry(change.report.key).or_insert(change.report.verdict);

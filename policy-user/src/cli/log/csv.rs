@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::store::Row;
 
 /// The fields of `docs/events.md`, in this order.
-const COLUMNS: [&str; 21] = [
+const COLUMNS: [&str; 22] = [
     "sequence",
     "time",
     "id",
@@ -21,6 +21,7 @@ const COLUMNS: [&str; 21] = [
     "client_port",
     "destination",
     "destination_port",
+    "to_name",
     "destination_mac",
     "tcp_flags",
     "tcp_sequence",

@@ -281,7 +281,18 @@ section!(
         host_key: Word => or("auto", words(&["auto", "mac", "address"])),
         /// Absolute path of a list of mail providers beside the shipped ones, lines `network,name`.
         providers: String => json!({ "type": "string", "pattern": "^/.*[^/]$" }),
+        /// Learn from the DNS answers of clients which destinations are one provider; off without it.
+        names: Names,
     }
+);
+section!(
+    /// From whose DNS answers names of destinations are learnt; docs/detection.md says what is kept of them.
+    Names {
+        /// Addresses of the resolvers that clients ask through the gateway; answers of others are not looked at.
+        resolvers: OneOrMany => json!({ "anyOf": [text(), { "type": "array", "items": text(), "minItems": 1 }] }),
+        /// How long a name is believed and remembered: hours (`12h`) or days (`7d`), from an hour to a week.
+        keep: String => or("24h", retention()),
+    } "required": ["resolvers"]
 );
 section!(
     /// How soon clients of a group are flagged.

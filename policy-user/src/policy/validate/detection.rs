@@ -1,12 +1,15 @@
 //! `detection`: how soon hosts are flagged, for all and in groups.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::super::diagnostics::quoted;
-use super::super::file::{self, Word, Written};
-use super::super::model::Detection;
+use super::super::file::{self, OneOrMany, Word, Written};
+use super::super::model::{Detection, LearntNames};
 use super::super::places::Spot;
 use super::Findings;
+use super::log::in_units;
 use crate::detect::{HostKey, Limits, Preset};
 
 pub fn validate(
@@ -34,7 +37,64 @@ pub fn validate(
     let providers = findings.optional(&section.providers, spot, "providers");
     detection.providers =
         providers.and_then(|text| super::log::path(text, "providers", spot.key("providers"), findings));
+    detection.names = names(&section.names, spot, findings);
     detection
+}
+
+/// As many as the kernel's map has room for; more is a mistake.
+const MAX_RESOLVERS: usize = 16;
+/// A week, as long as the detector remembers a site.
+const LONGEST_KEEP: u64 = 168;
+
+fn names(
+    written: &Written<file::Names>,
+    detection: Spot<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<LearntNames> {
+    let section = findings.optional(written, detection, "names")?;
+    let spot = detection.key("names");
+    findings.unknown_keys::<file::Names>(spot);
+    let listed = findings.require(&section.resolvers, spot, "resolvers", "resolvers: [9.9.9.9]")?;
+    let at = spot.key("resolvers");
+    let mut resolvers = Vec::new();
+    match listed {
+        OneOrMany::One(text) => resolvers.extend(resolver(text, at, findings)),
+        OneOrMany::Many(list) => {
+            for (index, written) in list.iter().enumerate().take(MAX_RESOLVERS + 1) {
+                let at = at.at(index);
+                if let Some(text) = findings.entry(written, at, "resolvers") {
+                    resolvers.extend(resolver(text, at, findings));
+                }
+            }
+            if list.is_empty() || list.len() > MAX_RESOLVERS {
+                let message = format!("`resolvers` has {} entries", list.len());
+                let help = format!("list 1 to {MAX_RESOLVERS} addresses, or remove `names`");
+                findings.error("bad-resolvers", at.span(), message, help);
+            }
+        }
+    }
+    let mut keep = Duration::from_secs(86_400);
+    if let Some(text) = findings.optional(&section.keep, spot, "keep") {
+        match in_units(text, &[("h", 1), ("d", 24)]).filter(|hours| (1..=LONGEST_KEEP).contains(hours)) {
+            Some(hours) => keep = Duration::from_secs(hours * 3600),
+            None => {
+                let message = format!("{} is no time to keep names for", quoted(text));
+                let help = "write a whole number of hours or days from 1h to 7d, such as 24h";
+                findings.error("bad-keep", spot.key("keep").span(), message, help);
+            }
+        }
+    }
+    Some(LearntNames { resolvers, keep })
+}
+
+fn resolver(text: &str, spot: Spot<'_>, findings: &mut Findings<'_>) -> Option<IpAddr> {
+    let address = text.parse::<IpAddr>().ok().filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
+    if address.is_none() {
+        let message = format!("{} is not the address of a resolver", quoted(text));
+        let help = "write the address alone, such as 9.9.9.9 or \"2620:fe::fe\"";
+        findings.error("bad-resolver", spot.span(), message, help);
+    }
+    address
 }
 
 /// A group's own limits; what it leaves out is as in its preset, not as in the policy.
@@ -90,6 +150,7 @@ impl Default for Detection {
             limits: Limits::of(Preset::default()),
             host_key: HostKey::default(),
             providers: None::<PathBuf>,
+            names: None,
         }
     }
 }
