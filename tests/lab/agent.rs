@@ -104,7 +104,8 @@ impl<'lab> Agent<'lab> {
         command.arg(verb);
         match verb {
             "reload" | "confirm" => command.args(&places[4..]),
-            "log" | "hosts" | "host" | "destinations" | "report" => command.args(&places[2..4]),
+            "log" | "hosts" | "destinations" | "report" => command.args(&places[2..4]),
+            "host" => command.args(&places[2..]),
             _ => command.args(&places),
         };
         Ok(command)

@@ -1,5 +1,7 @@
 //! `smtpfence host`: everything about one client on one screen, and what to do next.
 
+mod agent;
+
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let identity = directory.look_up(args.client, mac);
     let entries =
         in_force(&args.state_dir).map(|policy| entries_for(args.client, &policy)).unwrap_or_default();
+    let known = agent::ask(&args.control, args.client)?;
     let out = &mut io::stdout().lock();
     printed(match args.format {
         OutputFormat::Json => {
@@ -52,11 +55,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 value = json!({ "client": args.client, "seen_as": [], "hours": [], "destinations": [] });
             }
             value["identity"] = json!(identity);
+            value["submission"] = json!(known.submission);
+            value["quarantine"] = json!(known.quarantine);
             value["policy_entries"] = json!(entries);
             value["next"] = json!(story.as_ref().map(|story| next(story, &entries)).unwrap_or_default());
             writeln!(out, "{value:#}")
         }
-        OutputFormat::Human => print(out, args, story.as_ref(), &identity, &entries),
+        OutputFormat::Human => print(out, args, story.as_ref(), &Facts { identity, entries, known }),
     })
 }
 
@@ -85,16 +90,19 @@ fn entries_for(client: IpAddr, policy: &Policy) -> Vec<Value> {
     servers.chain(exceptions).chain(groups).collect()
 }
 
-fn print(
-    out: &mut impl Write,
-    args: &Args,
-    story: Option<&HostStory>,
-    identity: &Identity,
-    entries: &[Value],
-) -> io::Result<()> {
+/// What is known of a client beside what it attempted.
+struct Facts {
+    identity: Identity,
+    entries: Vec<Value>,
+    known: agent::Known,
+}
+
+fn print(out: &mut impl Write, args: &Args, story: Option<&HostStory>, facts: &Facts) -> io::Result<()> {
+    let Facts { identity, entries, known } = facts;
     let mac = identity.mac.map_or("no MAC known".to_owned(), |mac| mac.to_string());
     writeln!(out, "{}  {mac}  {}", args.client, hosts::who(identity))?;
     entries.iter().try_for_each(|entry| print_entry(out, entry))?;
+    known.print(out)?;
     let Some(story) = story else {
         return writeln!(out, "no blocked attempt since {}", when::shown(args.since));
     };
