@@ -177,7 +177,7 @@ fn the_shipped_schema_is_what_the_program_prints() {
     let path = Path::new(POLICIES).join("policy.schema.json");
     let printed = format!("{:#}\n", schema::document());
     shipped(&path, &printed);
-    for file in ["office.yaml", "monitor-first.yaml", "branch-no-mailserver.yaml"] {
+    for file in ["office.yaml", "monitor-first.yaml", "branch-no-mailserver.yaml", "contain-infected.yaml"] {
         let text = fs::read_to_string(Path::new(POLICIES).join(file)).unwrap();
         assert!(text.starts_with("# yaml-language-server: $schema=policy.schema.json\n"), "{file}");
     }

@@ -228,7 +228,11 @@ impl std::fmt::Display for Quarantine {
         }
         write!(f, "; scope {}", self.scope.label())?;
         let ports = self.except_ports.iter().map(|port| format!("port {port}"));
-        let spared: Vec<String> = self.except.iter().map(ToString::to_string).chain(ports).collect();
+        let nets = self.except.iter().map(|net| match net.prefix_len() == net.max_prefix_len() {
+            true => net.addr().to_string(),
+            false => net.to_string(),
+        });
+        let spared: Vec<String> = nets.chain(ports).collect();
         if spared.is_empty() { Ok(()) } else { write!(f, ", except {}", spared.join(", ")) }
     }
 }
