@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use policy_user::policy::diff::{Change, Kind, Sign, differences};
-use policy_user::policy::explain::{Examiner, Paper, Question, Sender, SourceMac, Verdict};
+use policy_user::policy::explain::{Examiner, InQuarantine, Paper, Question, Sender, SourceMac, Verdict};
 use policy_user::policy::{Policy, Revision, parse};
 use serde_json::Value;
 

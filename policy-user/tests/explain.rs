@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use policy_user::policy::explain::{Asked, Explanation, InQuarantine, Paper, Remedy, Verdict};
-use policy_user::policy::{Policy, Revision, parse};
+use policy_user::policy::{Policy, Revision, Scope, parse};
 use serde_json::Value;
 
 const OFFICE: &str = include_str!("../../policies/office.yaml");
@@ -37,11 +37,17 @@ fn explained(policy: &str, asked: Asked<'_>) -> Explanation {
 fn the_deciding_step_belongs_to_the_reason() {
     let quarantined =
         |from| Asked { quarantined: InQuarantine::AsThePolicySays, ..asked(from, "198.51.100.7") };
+    let cut_off = |from| Asked { quarantined: InQuarantine::Of(Scope::All), ..asked(from, "198.51.100.7") };
     let through = |from, interface| Asked { interface: Some(interface), ..asked(from, "198.51.100.7") };
     for (asked, verdict, reason, step) in [
         (Asked { port: 587, ..asked("10.25.0.80", "198.51.100.7") }, Verdict::Pass, "other-traffic", 4),
         (asked("10.25.0.80", "10.1.2.3"), Verdict::Pass, "internal-destination", 5),
         (quarantined("10.25.0.77"), Verdict::Reject, "quarantined", 6),
+        (Asked { port: 587, ..quarantined("10.25.0.77") }, Verdict::Reject, "quarantined", 4),
+        (Asked { port: 443, ..quarantined("10.25.0.77") }, Verdict::Pass, "other-traffic", 4),
+        (Asked { port: 443, ..cut_off("10.25.0.77") }, Verdict::Reject, "quarantined", 4),
+        (Asked { port: 443, to: "10.1.2.3", ..cut_off("10.25.0.77") }, Verdict::Pass, "other-traffic", 4),
+        (Asked { port: 443, ..cut_off("10.25.1.25") }, Verdict::Pass, "other-traffic", 4),
         (quarantined("10.25.1.25"), Verdict::Pass, "mail-server", 7),
         (asked("10.25.1.26", "198.51.100.7"), Verdict::Pass, "mail-server", 7),
         (through("10.25.1.26", "lan0"), Verdict::Reject, "spoofed-mail-server", 7),

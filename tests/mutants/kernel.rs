@@ -31,8 +31,15 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "only the first blocked port counts",
         LOOKUPS,
-        "blocked.iter().fold(",
-        "blocked.iter().take(1).fold(",
+        "ports.iter().fold(",
+        "ports.iter().take(1).fold(",
+        DROPS,
+    ),
+    mutant(
+        "nobody is looked up in quarantine",
+        LOOKUPS,
+        "|widest| *widest as u8)",
+        "|_| scope::NONE)",
         DROPS,
     ),
     mutant("unused slots block port 0", LOOKUPS, ") && port != 0", ")", DROPS),

@@ -75,13 +75,17 @@ impl Submissions {
     }
 }
 
-/// Spreads addresses evenly over the bits (Fibonacci hashing).
+/// Spreads addresses over the bits as if by chance, on which the estimate rests; neighbours too (the end of MurmurHash3).
 #[inline(always)]
 fn bit_of(server: &Addr) -> u32 {
     let b = server.bytes();
     let high = u64::from_be_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
     let low = u64::from_be_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]);
-    ((high ^ low.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u32
+    let mut mixed = high ^ low.rotate_left(32);
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        mixed = (mixed ^ (mixed >> 33)).wrapping_mul(factor);
+    }
+    (mixed >> 56) as u32
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ impl Quarantine {
                 infected.host
             );
         }
-        self.offenders.note(&infected.host, length, until);
+        self.offenders.note(&infected.host, length, now);
         Ok(())
     }
 
@@ -184,14 +184,15 @@ impl Quarantine {
         self.forget_ended(now.boot);
         let Some(Held { client, .. }) = self.clients.remove(&address) else { return Ok(None) };
         match &client.flagged {
-            Some(host) => self.release_host(host, state)?,
+            Some(host) => self.release_host(host, state, now)?,
             None => self.changed(state)?,
         }
         Ok(Some(client.flagged))
     }
 
     /// Ends the quarantine that follows from a host's flag.
-    pub fn release_host(&mut self, host: &str, state: &mut State) -> Result<(), Failure> {
+    pub fn release_host(&mut self, host: &str, state: &mut State, now: Instant) -> Result<(), Failure> {
+        self.offenders.release(host, now);
         self.clients.retain(|_, held| !held.is_of(host));
         self.changed(state)
     }
@@ -207,9 +208,9 @@ impl Quarantine {
         clients.filter_map(|client| Some((client.flagged.clone()?, client.mac))).collect()
     }
 
-    /// When a host's last quarantine was to end, on the boot clock; 0 for one that was never in any.
+    /// When a host's last quarantine has ended, on the boot clock; 0 for one that was never in any.
     pub fn last_end(&self, host: &str, now: Instant) -> u64 {
-        self.offenders.last_end(host).map_or(0, |end| boot_time_of(end, now).min(now.boot))
+        self.offenders.last_end(host, now)
     }
 
     /// Gives the kernel the list. Each entry carries its end, so that it ends on time without an agent.

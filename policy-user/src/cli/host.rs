@@ -1,5 +1,7 @@
 //! `smtpfence host`: everything about one client on one screen, and what to do next.
 
+mod agent;
+
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -48,6 +50,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .inspect_err(|error| log::warn!("{error}"))
         .unwrap_or_default();
     let flag = verdicts.of(Some(args.client), identity.mac);
+    let known = agent::ask(&args.control, args.client)?;
     let out = &mut io::stdout().lock();
     printed(match args.format {
         OutputFormat::Json => {
@@ -57,19 +60,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             }
             value["identity"] = json!(identity);
             value["flag"] = json!(flag);
+            value["submission"] = json!(known.submission);
+            value["quarantine"] = json!(known.quarantine);
             value["policy_entries"] = json!(entries);
             value["next"] = json!(story.as_ref().map(|story| next(story, &entries)).unwrap_or_default());
             writeln!(out, "{value:#}")
         }
-        OutputFormat::Human => print(out, args, story.as_ref(), &Known { identity, entries, flag }),
+        OutputFormat::Human => print(out, args, story.as_ref(), &Facts { identity, entries, flag, known }),
     })
-}
-
-/// What is known of the client beside what was blocked.
-struct Known<'a> {
-    identity: Identity,
-    entries: Vec<Value>,
-    flag: Option<&'a Value>,
 }
 
 /// What the policy says about this client by name.
@@ -91,14 +89,23 @@ pub fn entries_for(client: IpAddr, policy: &Policy) -> Vec<Value> {
     servers.chain(exceptions).chain(groups).collect()
 }
 
-fn print(out: &mut impl Write, args: &Args, story: Option<&HostStory>, known: &Known<'_>) -> io::Result<()> {
-    let Known { identity, entries, flag } = known;
+/// What is known of a client beside what it attempted.
+struct Facts<'a> {
+    identity: Identity,
+    entries: Vec<Value>,
+    flag: Option<&'a Value>,
+    known: agent::Known,
+}
+
+fn print(out: &mut impl Write, args: &Args, story: Option<&HostStory>, facts: &Facts<'_>) -> io::Result<()> {
+    let Facts { identity, entries, flag, known } = facts;
     let mac = identity.mac.map_or("no MAC known".to_owned(), |mac| mac.to_string());
     writeln!(out, "{}  {mac}  {}", args.client, hosts::who(identity))?;
     entries.iter().try_for_each(|entry| print_entry(out, entry))?;
     if let Some(flag) = flag {
         print_flag(out, flag)?;
     }
+    known.print(out)?;
     let Some(story) = story else {
         return writeln!(out, "no blocked attempt since {}", when::shown(args.since));
     };

@@ -214,16 +214,16 @@ impl Detector {
         flagged
     }
 
-    /// The hosts that are flagged as infected, flagged though some may be quiet by now.
+    /// The hosts that are flagged as infected, though some may be quiet by now.
     pub fn infected(&self) -> Vec<Key> {
         let is_infected =
             |host: &Host| host.flag.as_ref().is_some_and(|flag| flag.verdict == Verdict::Infected);
         self.memory.table.iter().filter(|(_, host)| is_infected(host)).map(|(key, _)| *key).collect()
     }
 
-    /// Whether a flagged host would be called infected now too, by an attempt that came after `since`.
+    /// Whether a flagged host would be called infected now too, by an attempt that came no earlier than `since`.
     pub fn acts_infected(&self, key: &Key, since: u32, now: u32) -> Option<Report> {
-        let host = self.memory.table.get(key).filter(|host| host.last > since)?;
+        let host = self.memory.table.get(key).filter(|host| host.last >= since)?;
         let verdict = judge(host, &host.facts(now), self.rules.limits(host.address))?.0;
         (verdict == Verdict::Infected).then(|| report(key, host, &self.rules, self.names.as_ref())).flatten()
     }

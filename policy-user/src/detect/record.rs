@@ -84,6 +84,10 @@ fn own(line: &[u8]) -> Result<Option<Record>, String> {
     if own.event != "attempt" || !own.reason.as_deref().is_none_or(counts) {
         return Ok(None);
     }
+    // In quarantine every port is denied. A record doesn't tell which are blocked; 25 always is in practice.
+    if own.reason.as_deref() == Some("quarantined") && own.destination_port != smtp() {
+        return Ok(None);
+    }
     let time: Timestamp = time.parse().map_err(|error| format!("`time`: {error}"))?;
     let stamp = time.as_nanosecond() as f64 / 1e9;
     let seen = observation(stamp, own.client_mac, source, own.client_port, destination)?;
@@ -157,6 +161,8 @@ mod tests {
             &OWN.replace("\"attempt\"", "\"flag\""),
             &OWN.replace("not-a-mail-server", "local-process"),
             &OWN.replace("\"10.0.0.58\"", "null"),
+            &OWN.replace("not-a-mail-server", "quarantined")
+                .replace("\"destination_port\":25", "\"destination_port\":443"),
         ] {
             assert_eq!(read(line.as_bytes()), Ok(None), "{line}");
         }

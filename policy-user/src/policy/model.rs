@@ -229,6 +229,26 @@ impl Default for Quarantine {
     }
 }
 
+/// "infected hosts by themselves, 1h to 24h; scope mail".
+impl std::fmt::Display for Quarantine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.enabled {
+            let span = |length: Duration| jiff::SignedDuration::try_from(length).unwrap_or_default();
+            write!(f, "infected hosts by themselves, {:#} to {:#}", span(self.first), span(self.longest))?;
+        } else {
+            f.write_str("only by hand")?;
+        }
+        write!(f, "; scope {}", self.scope.label())?;
+        let ports = self.except_ports.iter().map(|port| format!("port {port}"));
+        let nets = self.except.iter().map(|net| match net.prefix_len() == net.max_prefix_len() {
+            true => net.addr().to_string(),
+            false => net.to_string(),
+        });
+        let spared: Vec<String> = nets.chain(ports).collect();
+        if spared.is_empty() { Ok(()) } else { write!(f, ", except {}", spared.join(", ")) }
+    }
+}
+
 /// How far a quarantine reaches; the wider the greater.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,

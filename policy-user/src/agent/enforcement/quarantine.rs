@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::{Enforcement, now};
 use crate::agent::detection::{FlagEvent, Flagged};
@@ -41,7 +42,7 @@ impl Enforcement {
     /// Takes a host's flag back, and with it the quarantine that followed from it.
     pub fn release_flag(&mut self, host: &str, user: Option<&str>) -> Result<FlagEvent, Failure> {
         let event = self.detection.release(host, user)?;
-        self.quarantine.release_host(&event.flagged.host, &mut self.state)?;
+        self.quarantine.release_host(&event.flagged.host, &mut self.state, now())?;
         Ok(event)
     }
 
@@ -65,9 +66,15 @@ impl Enforcement {
                 self.quarantine.extend(host, addresses, &self.policy.policy, &mut self.state)?;
             }
         }
+        let begins = !new.is_empty();
         for (key, flagged) in new {
             let infected = as_seen(key, flagged, &seen);
             self.quarantine.begin(&infected, &self.policy.policy, &mut self.state, now())?;
+        }
+        if begins {
+            // Whoever is in quarantine must be known as flagged after an accident too.
+            let detection = Arc::clone(&self.detection);
+            tokio::task::spawn_blocking(move || detection.save());
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::read_list;
 use crate::policy::Quarantine;
+use crate::policy::compile::{Instant, boot_time_of};
 use crate::status;
 
 /// After so long without a quarantine the next one is a first one again.
@@ -20,6 +21,9 @@ struct Offender {
     host: String,
     seconds: i64,
     until: Timestamp,
+    /// The same on the boot clock, as far as it was noted since the agent's start: that one is never set.
+    #[serde(skip)]
+    boot: Option<u64>,
 }
 
 pub struct Offenders {
@@ -42,13 +46,22 @@ impl Offenders {
         doubled.map_or(first, |seconds| SignedDuration::from_secs(seconds).max(first)).min(longest)
     }
 
-    /// When a host's last quarantine ends or was to end.
-    pub fn last_end(&self, host: &str) -> Option<Timestamp> {
-        self.list.iter().find(|it| it.host == host).map(|it| it.until)
+    /// When a host's last quarantine ends or has ended, on the boot clock; 0 for one that was never in any.
+    pub fn last_end(&self, host: &str, now: Instant) -> u64 {
+        let last = self.list.iter().find(|it| it.host == host);
+        last.map_or(0, |it| it.boot.unwrap_or_else(|| boot_time_of(it.until, now)))
+    }
+
+    /// Notes that a host was released before its time.
+    pub fn release(&mut self, host: &str, now: Instant) {
+        let Some(last) = self.list.iter_mut().find(|it| it.host == host) else { return };
+        (last.until, last.boot) = (last.until.min(now.wall), Some(now.boot));
+        self.save(host);
     }
 
     /// Remembers that a host's quarantine has begun.
-    pub fn note(&mut self, host: &str, length: SignedDuration, until: Timestamp) {
+    pub fn note(&mut self, host: &str, length: SignedDuration, now: Instant) {
+        let until = now.wall.checked_add(length).unwrap_or(Timestamp::MAX);
         self.list.retain(|it| it.host != host);
         if self.list.len() >= MOST
             && let Some(oldest) =
@@ -56,7 +69,16 @@ impl Offenders {
         {
             self.list.swap_remove(oldest);
         }
-        self.list.push(Offender { host: host.to_owned(), seconds: length.as_secs(), until });
+        self.list.push(Offender {
+            host: host.to_owned(),
+            seconds: length.as_secs(),
+            until,
+            boot: Some(boot_time_of(until, now)),
+        });
+        self.save(host);
+    }
+
+    fn save(&self, host: &str) {
         if let Err(error) = status::save_json(&self.path, &self.list) {
             log::error!("{error}; after a restart the next quarantine of {host} is its first");
         }
@@ -73,6 +95,10 @@ mod tests {
 
     const HOUR: i64 = 3600;
 
+    fn at(second: i64) -> Instant {
+        Instant { wall: Timestamp::from_second(second).unwrap(), boot: second as u64 * 1_000_000_000 }
+    }
+
     #[test]
     fn each_time_is_twice_as_long_until_the_longest_and_a_month_later_it_is_the_first_again() {
         let dir = tempfile::tempdir().unwrap();
@@ -81,40 +107,54 @@ mod tests {
             longest: Duration::from_secs(5 * 3600),
             ..Quarantine::default()
         };
-        let mut now = Timestamp::UNIX_EPOCH;
+        let mut now = 1000;
         let mut lengths = Vec::new();
         for _ in 0..5 {
             let mut offenders = Offenders::read(dir.path());
-            let length = offenders.next("bot", &settings, now);
-            offenders.note("bot", length, now + length);
-            assert_eq!(offenders.last_end("bot"), Some(now + length));
+            let length = offenders.next("bot", &settings, at(now).wall);
+            offenders.note("bot", length, at(now));
             lengths.push(length.as_secs() / HOUR);
-            now += length;
+            now += length.as_secs();
+            assert_eq!(offenders.last_end("bot", at(0)), at(now).boot);
         }
         assert_eq!(lengths, [1, 2, 4, 5, 5]);
         let offenders = Offenders::read(dir.path());
-        let next = |host, days| {
-            offenders.next(host, &settings, now + SignedDuration::from_hours(24 * i64::from(days)))
-        };
-        assert_eq!(next("bot", 29).as_secs(), 5 * HOUR);
-        assert_eq!(next("bot", 30).as_secs(), HOUR);
-        assert_eq!(next("other", 0).as_secs(), HOUR);
+        let next = |host, days: i64| offenders.next(host, &settings, at(now + 86_400 * days).wall).as_secs();
+        assert_eq!(next("bot", 29), 5 * HOUR);
+        assert_eq!(next("bot", 30), HOUR);
+        assert_eq!(next("other", 0), HOUR);
         // A policy with other numbers holds at once.
         let longer = Quarantine { first: Duration::from_secs(20 * 3600), ..Quarantine::default() };
-        assert_eq!(offenders.next("bot", &longer, now).as_secs(), 20 * HOUR);
+        assert_eq!(offenders.next("bot", &longer, at(now).wall).as_secs(), 20 * HOUR);
+    }
+
+    #[test]
+    fn a_release_is_an_end_and_a_step_of_the_wall_clock_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut offenders = Offenders::read(dir.path());
+        assert_eq!(offenders.last_end("bot", at(1)), 0);
+        offenders.note("bot", SignedDuration::from_hours(1), at(1000));
+        let stepped = Instant { wall: at(500_000).wall, ..at(1001) };
+        assert_eq!(offenders.last_end("bot", stepped), at(4600).boot);
+        offenders.release("bot", at(1010));
+        assert_eq!(offenders.last_end("bot", stepped), at(1010).boot);
+        assert_eq!(Offenders::read(dir.path()).last_end("bot", at(2000)), at(1010).boot);
     }
 
     #[test]
     fn a_full_list_forgets_whose_quarantine_is_longest_over() {
         let dir = tempfile::tempdir().unwrap();
         let mut offenders = Offenders::read(dir.path());
-        let until = |n: usize| Timestamp::from_second(n as i64).unwrap();
-        offenders.list = (0..MOST)
-            .map(|n| Offender { host: n.to_string(), seconds: HOUR, until: until(MOST - n) })
-            .collect();
-        offenders.note("one more", SignedDuration::from_hours(1), until(MOST + 1));
+        let known = |n: usize| Offender {
+            host: n.to_string(),
+            seconds: HOUR,
+            until: at((MOST - n) as i64).wall,
+            boot: None,
+        };
+        offenders.list = (0..MOST).map(known).collect();
+        offenders.note("one more", SignedDuration::from_hours(1), at(1000));
         assert_eq!(offenders.list.len(), MOST);
-        assert_eq!(offenders.last_end(&(MOST - 1).to_string()), None);
-        assert!(offenders.last_end("one more").is_some());
+        assert_eq!(offenders.last_end(&(MOST - 1).to_string(), at(0)), 0);
+        assert!(offenders.last_end("one more", at(0)) > 0);
     }
 }

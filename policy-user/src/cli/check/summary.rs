@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::policy::{LoadedPolicy, MailServer, Mode, OnBlock, Policy, Treatment};
+use crate::policy::{LoadedPolicy, MailServer, Mode, OnBlock, Policy, Quarantine, Treatment};
 
 /// Entries of a list that the summary shows.
 const SHOWN: usize = 10;
@@ -64,6 +64,14 @@ pub fn as_json(loaded: &LoadedPolicy, now: Timestamp) -> Value {
         "internal": texts(&policy.internal),
         "blocked_ports": policy.blocked_ports,
         "submission_ports": policy.submission_ports,
+        "quarantine": {
+            "enabled": policy.quarantine.enabled,
+            "seconds": policy.quarantine.first.as_secs(),
+            "longest_seconds": policy.quarantine.longest.as_secs(),
+            "scope": policy.quarantine.scope,
+            "except": texts(&policy.quarantine.except),
+            "except_ports": policy.quarantine.except_ports,
+        },
         "groups": groups.collect::<Vec<Value>>(),
         "mail_servers": servers.collect::<Vec<Value>>(),
         "exceptions": exceptions.collect::<Vec<Value>>(),
@@ -104,6 +112,9 @@ impl Display for Summary<'_> {
         writeln!(f, "  clients       {}", shown(&policy.clients, shown_net))?;
         writeln!(f, "  internal      {}", shown(&policy.internal, shown_net))?;
         writeln!(f, "  submission    port {}", shown(&policy.submission_ports, u16::to_string))?;
+        if policy.quarantine != Quarantine::default() {
+            writeln!(f, "  quarantine    {}", policy.quarantine)?;
+        }
         if let Some(path) = &policy.log_file {
             writeln!(f, "  log file      {}", path.display())?;
         }

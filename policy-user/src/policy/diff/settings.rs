@@ -54,18 +54,8 @@ fn detection(old: &Policy, new: &Policy) -> Option<Change> {
 }
 
 fn quarantine(old: &Quarantine, new: &Quarantine) -> Option<Change> {
-    let shown = |it: &Quarantine| {
-        let by = if it.enabled { "by itself" } else { "by hand" };
-        let span = |length: std::time::Duration| format!("{length:#?}");
-        let lengths = format!("{} to {}", span(it.first), span(it.longest));
-        let nets = it.except.iter().map(ToString::to_string);
-        let ports = it.except_ports.iter().map(|port| format!("port {port}"));
-        let spared: Vec<String> = nets.chain(ports).collect();
-        let spared =
-            if spared.is_empty() { String::new() } else { format!(", except {}", spared.join(", ")) };
-        format!("{by}, {lengths}, {}{spared}", it.scope.label())
-    };
-    (old != new).then(|| Change::new(Sign::Change, Kind::Quarantine).was(shown(old)).now(shown(new)))
+    (old != new)
+        .then(|| Change::new(Sign::Change, Kind::Quarantine).was(old.to_string()).now(new.to_string()))
 }
 
 fn ports(old: &[u16], new: &[u16]) -> Vec<Change> {
