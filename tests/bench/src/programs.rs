@@ -3,7 +3,7 @@
 use aya::maps::{Map, PerCpuArray};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 
 use anyhow::{Context, Result};
@@ -37,6 +37,14 @@ impl Classifier {
             let id = program.attach_with_options(interface, TcAttachType::Ingress, options)?;
             Ok(program.take_link(id)?)
         })?
+    }
+
+    /// Runs it on one packet so many times.
+    pub fn test_run(&mut self, bytes: &[u8], repeat: u32) -> Result<i32> {
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(bytes);
+        options.repeat = repeat;
+        Ok(self.program()?.test_run(options)?.return_value as i32)
     }
 
     /// Packets that the sink has counted.

@@ -86,10 +86,6 @@ impl Spread {
         Self { median: at(0.5), low: at(0.25), high: at(0.75) }
     }
 
-    /// Width of the middle half, as a part of the median.
-    pub fn width(&self) -> f64 {
-        (self.high - self.low) / self.median
-    }
 }
 
 /// The series of `contender` in `scenario`.
@@ -102,12 +98,11 @@ pub fn by_scenario(all: &[Series]) -> Vec<&[Series]> {
     all.chunk_by(|a, b| a.scenario == b.scenario).collect()
 }
 
-/// How far two measurements of the same thing are apart in the worst scenario: the greatest distance from 1 of the middle
-/// half of their ratios. `None` where nothing was measured twice.
-pub fn noise(all: &[Series]) -> Option<f64> {
-    let pairs = all.iter().filter(|series| series.contender == AGAIN);
-    let ratios = pairs.filter_map(|again| Some(again.ratio_to(find(all, again.scenario, BASELINE)?)));
-    ratios.map(|ratio| (ratio.high - 1.0).abs().max((ratio.low - 1.0).abs())).max_by(f64::total_cmp)
+/// How far two measurements of the same thing are apart in a scenario: the distance from 1 of the middle half of their
+/// ratios. `None` where nothing was measured twice.
+pub fn noise_of(all: &[Series], scenario: &str) -> Option<f64> {
+    let ratio = find(all, scenario, AGAIN)?.ratio_to(find(all, scenario, BASELINE)?);
+    Some((ratio.high - 1.0).abs().max((ratio.low - 1.0).abs()))
 }
 
 #[cfg(test)]
@@ -134,14 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_the_worst_scenario_s() {
+    fn noise_is_how_far_the_same_thing_is_from_itself() {
         let all = [
             series("a", BASELINE, &[100.0, 100.0]),
-            series("a", AGAIN, &[100.0, 100.0]),
+            series("a", AGAIN, &[100.0, 80.0]),
             series("b", BASELINE, &[100.0, 100.0]),
-            series("b", AGAIN, &[80.0, 80.0]),
         ];
-        assert!((noise(&all).unwrap() - 0.2).abs() < 1e-9);
-        assert_eq!(noise(&all[..1]), None);
+        assert!((noise_of(&all, "a").unwrap() - 0.15).abs() < 1e-9);
+        assert_eq!(noise_of(&all, "b"), None);
     }
 }

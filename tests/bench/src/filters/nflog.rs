@@ -35,7 +35,7 @@ impl NflogReader {
                     buffer.clear();
                     // An error tells that the socket was full: what was lost is lost.
                     match socket.recv(&mut buffer, 0) {
-                        Ok(_) => drop(datagrams.fetch_add(1, Ordering::Relaxed)),
+                        Ok(_) => _ = datagrams.fetch_add(1, Ordering::Relaxed),
                         Err(_) => std::thread::sleep(Duration::from_millis(1)),
                     }
                 }

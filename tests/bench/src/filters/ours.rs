@@ -66,6 +66,11 @@ impl Ours {
         Ok(Self { generation, pins, state, on_deny, reader: None, before })
     }
 
+    /// The loaded programs.
+    pub fn generation(&mut self) -> &mut Generation {
+        &mut self.generation
+    }
+
     /// Attaches to these interfaces of the gateway alone.
     fn cover(&mut self, stage: &Stage, inside: &[Inside], outside: &[Interface]) -> Result<()> {
         let (pins, generation) = (&self.pins, &mut self.generation);
