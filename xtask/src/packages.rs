@@ -57,6 +57,12 @@ pub const MAIL: &[Package] = &[
     package("openssl", "openssl", "the provider's certificate"),
 ];
 
+/// What smtpfence is measured beside, with nftables of the lab.
+pub const PEERS: &[Package] = &[
+    package("iptables", "iptables", "a packet filter to compare with"),
+    package("ipset", "ipset", "its sets of addresses"),
+];
+
 /// A linter of the same version as Debian's compiler, for the kernel programs.
 pub const LINTER: &[Package] = &[package("rust-web-clippy", "", "lints the kernel programs")];
 

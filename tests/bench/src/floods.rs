@@ -35,9 +35,26 @@ pub const SCENARIOS: &[Scenario] = &[
         plan: SYNS,
         quick: true,
         contenders: &[
-            "forwarding", "forwarding-again", "tcx-empty", "tcx-drop", "ours", "ours-1k", "ours-100k", "ours-1m",
-            "ours-reject", "ours-audit", "nft-forward", "nft-interval-100k", "nft-hash-100k", "nft-nflog", "nft-log",
-            "nft-raw", "nft-netdev", "ipset", "ours-nat", "nft-forward-nat",
+            "forwarding",
+            "forwarding-again",
+            "tcx-empty",
+            "tcx-drop",
+            "ours",
+            "ours-1k",
+            "ours-100k",
+            "ours-1m",
+            "ours-reject",
+            "ours-audit",
+            "nft-forward",
+            "nft-interval-100k",
+            "nft-hash-100k",
+            "nft-nflog",
+            "nft-log",
+            "nft-raw",
+            "nft-netdev",
+            "ipset",
+            "ours-nat",
+            "nft-forward-nat",
         ],
     },
     Scenario {
@@ -46,8 +63,18 @@ pub const SCENARIOS: &[Scenario] = &[
         plan: Plan { sources: 65_536, ..SYNS },
         quick: false,
         contenders: &[
-            "forwarding", "forwarding-again", "tcx-drop", "ours", "ours-100k", "ours-1m", "nft-forward",
-            "nft-interval-100k", "nft-hash-100k", "nft-nflog", "nft-netdev", "ipset",
+            "forwarding",
+            "forwarding-again",
+            "tcx-drop",
+            "ours",
+            "ours-100k",
+            "ours-1m",
+            "nft-forward",
+            "nft-interval-100k",
+            "nft-hash-100k",
+            "nft-nflog",
+            "nft-netdev",
+            "ipset",
         ],
     },
     Scenario {
@@ -56,7 +83,14 @@ pub const SCENARIOS: &[Scenario] = &[
         plan: Plan { first_source: STRANGERS, sources: 1 << 28, ..SYNS },
         quick: false,
         contenders: &[
-            "forwarding", "forwarding-again", "tcx-drop", "ours", "ours-1m", "nft-forward", "nft-nflog", "nft-netdev",
+            "forwarding",
+            "forwarding-again",
+            "tcx-drop",
+            "ours",
+            "ours-1m",
+            "nft-forward",
+            "nft-nflog",
+            "nft-netdev",
         ],
     },
     Scenario {
@@ -65,7 +99,13 @@ pub const SCENARIOS: &[Scenario] = &[
         plan: Plan { ipv6: true, ..SYNS },
         quick: false,
         contenders: &[
-            "forwarding", "forwarding-again", "tcx-drop", "ours", "ours-reject", "nft-forward", "nft-netdev",
+            "forwarding",
+            "forwarding-again",
+            "tcx-drop",
+            "ours",
+            "ours-reject",
+            "nft-forward",
+            "nft-netdev",
         ],
     },
     Scenario {
@@ -75,8 +115,18 @@ pub const SCENARIOS: &[Scenario] = &[
         plan: Plan { fresh: false, blocked_every: u32::MAX, ..SYNS },
         quick: true,
         contenders: &[
-            "forwarding", "forwarding-again", "tcx-empty", "ours", "ours-1m", "nft-forward", "nft-raw", "nft-netdev",
-            "ipset", "forwarding-nat", "ours-nat", "nft-forward-nat",
+            "forwarding",
+            "forwarding-again",
+            "tcx-empty",
+            "ours",
+            "ours-1m",
+            "nft-forward",
+            "nft-raw",
+            "nft-netdev",
+            "ipset",
+            "forwarding-nat",
+            "ours-nat",
+            "nft-forward-nat",
         ],
     },
     Scenario {
@@ -92,7 +142,13 @@ pub const SCENARIOS: &[Scenario] = &[
         plan: Plan { fresh: false, blocked_every: 100, ..SYNS },
         quick: false,
         contenders: &[
-            "forwarding", "forwarding-again", "tcx-empty", "ours", "nft-forward", "nft-netdev", "ipset",
+            "forwarding",
+            "forwarding-again",
+            "tcx-empty",
+            "ours",
+            "nft-forward",
+            "nft-netdev",
+            "ipset",
         ],
     },
 ];
@@ -161,7 +217,8 @@ fn measure(
     };
     for round in 1..=effort.rounds {
         eprintln!("{}: round {round} of {}", scenario.label, effort.rounds);
-        let own = generators.empty.inject(&field.plain, effort.packets)?.as_nanos() as f64 / f64::from(effort.packets);
+        let own = generators.empty.inject(&field.plain, effort.packets)?.as_nanos() as f64
+            / f64::from(effort.packets);
         let mut order: Vec<usize> = (0..names.len()).collect();
         random.shuffle(&mut order);
         for i in order {
@@ -202,7 +259,11 @@ fn one(
         after.since(&before).agree(filter.on_blocked())?;
         let program = if first { program_time::measure(stage, generator, packets / 4)? } else { None };
         let nanoseconds = took.as_nanos() as f64 / f64::from(packets);
-        Ok(Cell { nanoseconds, program_nanoseconds: program, overflowed: after.ends.overflowed - before.ends.overflowed })
+        Ok(Cell {
+            nanoseconds,
+            program_nanoseconds: program,
+            overflowed: after.ends.overflowed - before.ends.overflowed,
+        })
     })();
     filter.leave(stage)?;
     result
@@ -222,7 +283,10 @@ impl Books {
 
     fn since(&self, before: &Self) -> Self {
         Self {
-            made: Made { all: self.made.all - before.made.all, blocked: self.made.blocked - before.made.blocked },
+            made: Made {
+                all: self.made.all - before.made.all,
+                blocked: self.made.blocked - before.made.blocked,
+            },
             ends: Ends {
                 forwarded: self.ends.forwarded - before.ends.forwarded,
                 answered: self.ends.answered - before.ends.answered,

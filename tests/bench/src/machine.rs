@@ -36,7 +36,8 @@ impl Machine {
 
     pub fn sentence(&self) -> String {
         let Self { kernel, processor, processors, load_before, load_after, measured_at } = self;
-        let after = if load_after.is_empty() { String::new() } else { format!(" before and {load_after} after") };
+        let after =
+            if load_after.is_empty() { String::new() } else { format!(" before and {load_after} after") };
         format!("{measured_at}: Linux {kernel}, {processors} × {processor}, load {load_before}{after}")
     }
 }

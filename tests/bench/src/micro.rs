@@ -73,8 +73,8 @@ pub fn run(compare: Option<&Path>, save: Option<&Path>) -> Result<String> {
 
 fn read(path: &Path) -> Result<Micro> {
     let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
-    let micro: Micro =
-        serde_json::from_str(&text).with_context(|| format!("{} is no file of `bench --micro`", path.display()))?;
+    let micro: Micro = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no file of `bench --micro`", path.display()))?;
     ensure!(micro.version == 1, "{} is of another version ({})", path.display(), micro.version);
     Ok(micro)
 }
@@ -151,7 +151,8 @@ impl Case {
         };
         // A system call each: that of the empty program is taken off.
         let call = time(clock, SINGLES, || singles(&mut || empty.test_run(&self.bytes, 1)), NEXT)?;
-        let with_call = time(clock, SINGLES, || singles(&mut || ours(1)), self.code).with_context(|| self.path)?;
+        let with_call =
+            time(clock, SINGLES, || singles(&mut || ours(1)), self.code).with_context(|| self.path)?;
         Ok((with_call - call).max(0.0))
     }
 }

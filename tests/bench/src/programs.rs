@@ -25,7 +25,8 @@ impl Classifier {
     }
 
     pub fn program(&mut self) -> Result<&mut SchedClassifier> {
-        let program = self.ebpf.program_mut(self.name).with_context(|| format!("no program {}", self.name))?;
+        let program =
+            self.ebpf.program_mut(self.name).with_context(|| format!("no program {}", self.name))?;
         Ok(program.try_into()?)
     }
 

@@ -68,7 +68,9 @@ impl Series {
 
     /// To `other`, round by round, so that a slow moment of the machine counts on both.
     pub fn ratio_to(&self, other: &Self) -> Spread {
-        Spread::of(&self.rounds.iter().zip(&other.rounds).map(|(own, others)| own / others).collect::<Vec<_>>())
+        Spread::of(
+            &self.rounds.iter().zip(&other.rounds).map(|(own, others)| own / others).collect::<Vec<_>>(),
+        )
     }
 }
 
@@ -85,7 +87,6 @@ impl Spread {
         };
         Self { median: at(0.5), low: at(0.25), high: at(0.75) }
     }
-
 }
 
 /// The series of `contender` in `scenario`.
@@ -124,7 +125,8 @@ mod tests {
 
     #[test]
     fn a_slow_round_changes_no_ratio() {
-        let (one, two) = (series("s", "ours", &[10.0, 50.0, 10.0]), series("s", BASELINE, &[20.0, 100.0, 20.0]));
+        let (one, two) =
+            (series("s", "ours", &[10.0, 50.0, 10.0]), series("s", BASELINE, &[20.0, 100.0, 20.0]));
         assert_eq!(one.ratio_to(&two), Spread { median: 0.5, low: 0.5, high: 0.5 });
     }
 

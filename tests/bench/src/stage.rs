@@ -84,7 +84,8 @@ impl Stage {
         Ok(Ends {
             forwarded: flood.outside.arrived()?,
             answered: flood.inside.arrived()?,
-            overflowed: self.gateway().run(|| dropped_by("wan0"))?? + self.gateway().run(|| dropped_by("lan0"))??,
+            overflowed: self.gateway().run(|| dropped_by("wan0"))??
+                + self.gateway().run(|| dropped_by("lan0"))??,
         })
     }
 
@@ -107,7 +108,8 @@ impl Stage {
 
 /// Packets that an interface of the calling thread's namespace could not hand over.
 fn dropped_by(interface: &str) -> Result<u64> {
-    let text = std::fs::read_to_string("/proc/thread-self/net/dev").context("could not read the interfaces' counters")?;
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev")
+        .context("could not read the interfaces' counters")?;
     let line = text.lines().find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'));
     // Eight columns of what was received come first; the fourth of each side counts drops.
     let column = line.and_then(|line| line.split_whitespace().nth(8 + 3)).context("no such interface")?;

@@ -46,13 +46,28 @@ const TARGETS: &[(&str, &str, Figure, Limit)] = &[
     ("blocked SYN: of an unconditional TCX drop", "blocked-few", Ratio("ours", "tcx-drop"), AtMost(1.25)),
     ("blocked SYN: of nftables forward", "blocked-few", Ratio("ours", "nft-forward"), AtMost(0.52)),
     ("blocked SYN: of nftables netdev ingress", "blocked-few", Ratio("ours", "nft-netdev"), AtMost(0.66)),
-    ("blocked SYN behind NAT: of nftables forward", "blocked-few", Ratio("ours-nat", "nft-forward-nat"), AtMost(0.14)),
+    (
+        "blocked SYN behind NAT: of nftables forward",
+        "blocked-few",
+        Ratio("ours-nat", "nft-forward-nat"),
+        AtMost(0.14),
+    ),
     ("1 M entries, 128 hosts: program time more", "blocked-few", Longer("ours-1m", "ours"), AtMost(15.0)),
     ("1 M entries, 65,536 hosts: program time more", "blocked-many", Longer("ours-1m", "ours"), AtMost(60.0)),
-    ("spoofed SYN: of nftables forward with nflog", "blocked-spoofed", Ratio("ours", "nft-nflog"), AtMost(0.3)),
+    (
+        "spoofed SYN: of nftables forward with nflog",
+        "blocked-spoofed",
+        Ratio("ours", "nft-nflog"),
+        AtMost(0.3),
+    ),
     ("permitted segment: of plain forwarding", "permitted", Ratio("ours", "forwarding"), AtMost(1.04)),
     ("bulk TCP: of plain forwarding", "stream-bulk", Ratio("ours", "forwarding"), AtLeast(0.99)),
-    ("new connections: of plain forwarding", "stream-connections", Ratio("ours", "forwarding"), AtLeast(0.99)),
+    (
+        "new connections: of plain forwarding",
+        "stream-connections",
+        Ratio("ours", "forwarding"),
+        AtLeast(0.99),
+    ),
 ];
 
 /// Judges every target whose contenders were measured.
@@ -69,7 +84,11 @@ pub fn judge(all: &[Series]) -> Vec<Judgement> {
         };
         let verdict = match noise_of(all, scenario) {
             Some(noise) if noise < MOST_NOISE => {
-                if reached { Verdict::Reached } else { Verdict::Missed }
+                if reached {
+                    Verdict::Reached
+                } else {
+                    Verdict::Missed
+                }
             }
             _ => Verdict::TooNoisy,
         };

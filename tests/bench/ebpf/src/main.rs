@@ -112,7 +112,8 @@ impl Segment {
 
     #[inline(always)]
     fn write_tcp(&self, frame: *mut u16, offset: usize) {
-        let varying = sum(self.source) + u32::from(self.source_port) + u32::from(self.port) + sum(self.sequence);
+        let varying =
+            sum(self.source) + u32::from(self.source_port) + u32::from(self.port) + sum(self.sequence);
         put(frame, offset, self.source_port);
         put(frame, offset + 2, self.port);
         put_long(frame, offset + 4, self.sequence);

@@ -11,7 +11,11 @@ impl Filter for Ipset {
     fn enter(&mut self, stage: &Stage) -> Result<()> {
         run(stage, "ipset", "create allowed hash:ip")?;
         run(stage, "ipset", "add allowed 10.25.0.25")?;
-        run(stage, "iptables", "-A FORWARD -i lan0 -p tcp --dport 25 -m set ! --match-set allowed src -j DROP")?;
+        run(
+            stage,
+            "iptables",
+            "-A FORWARD -i lan0 -p tcp --dport 25 -m set ! --match-set allowed src -j DROP",
+        )?;
         Ok(())
     }
 
@@ -24,7 +28,8 @@ impl Filter for Ipset {
 
     fn dropped(&self, stage: &Stage) -> Result<Option<u64>> {
         let rules = run(stage, "iptables", "-nvxL FORWARD")?;
-        let rule = rules.lines().find(|line| line.contains("allowed")).context("iptables has no such rule")?;
+        let rule =
+            rules.lines().find(|line| line.contains("allowed")).context("iptables has no such rule")?;
         Ok(Some(rule.split_whitespace().next().context("iptables told no number")?.parse()?))
     }
 }

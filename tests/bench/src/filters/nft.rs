@@ -91,7 +91,11 @@ impl Nft {
             ("allowed6", "ipv6_addr", list.ipv6().take(1).map(|a| a.to_string()).collect()),
         ] {
             // Writing to a String can't fail.
-            let _ = writeln!(text, "set {name} {{ type {kind}; {flags} elements = {{ {} }} }}", elements.join(", "));
+            let _ = writeln!(
+                text,
+                "set {name} {{ type {kind}; {flags} elements = {{ {} }} }}",
+                elements.join(", ")
+            );
         }
         let from = if *family == "netdev" { "" } else { "iifname \"lan0\" " };
         let _ = writeln!(text, "chain out {{ type filter {hook}; policy accept;");

@@ -60,7 +60,9 @@ impl Ours {
         let generation = Generation::load(&pins, &tables(entries, on_deny)?, kernel_log)?;
         let mut state = State::open(&pins)?;
         let own = stage.gateway().interfaces().iter();
-        let own = own.flat_map(|i| [Addr::from(std::net::IpAddr::from(i.addr4)), std::net::IpAddr::from(i.addr6).into()]);
+        let own = own.flat_map(|i| {
+            [Addr::from(std::net::IpAddr::from(i.addr4)), std::net::IpAddr::from(i.addr6).into()]
+        });
         state.set_gateway_addresses(&own.collect::<Vec<_>>())?;
         let before = (state.counters()?, 0);
         Ok(Self { generation, pins, state, on_deny, reader: None, before })
@@ -88,7 +90,11 @@ impl Ours {
 impl Filter for Ours {
     fn enter(&mut self, stage: &Stage) -> Result<()> {
         let interface = |name: &str| -> Result<Interface> {
-            Ok(Interface { name: name.into(), index: stage.gateway().ifindex(name)?, link: Some(LinkType::Ethernet) })
+            Ok(Interface {
+                name: name.into(),
+                index: stage.gateway().ifindex(name)?,
+                link: Some(LinkType::Ethernet),
+            })
         };
         let (inside, outside) = (Inside { interface: interface("lan0")?, settings: 1 }, interface("wan0")?);
         self.cover(stage, &[inside], &[outside])?;
@@ -124,7 +130,8 @@ impl Filter for Ours {
         reader.catch_up();
         let (now, read) = (self.state.counters()?, reader.read() - self.before.1);
         let before = &self.before.0;
-        let attempts: u64 = Reason::ALL.into_iter().map(|reason| now.attempts(reason) - before.attempts(reason)).sum();
+        let attempts: u64 =
+            Reason::ALL.into_iter().map(|reason| now.attempts(reason) - before.attempts(reason)).sum();
         let lost = now.lost_events() - before.lost_events();
         let unlisted = now.unlisted() - before.unlisted();
         ensure!(
@@ -168,7 +175,8 @@ struct Reader {
 impl Reader {
     fn start(pins: &Pins) -> Result<Self> {
         let mut ring = RingBuf::try_from(Map::RingBuf(MapData::from_pin(pins.map("EVENTS"))?))?;
-        let (stop, read, idle) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let (stop, read, idle) =
+            (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let thread = {
             let (stop, read, idle) = (stop.clone(), read.clone(), idle.clone());
             std::thread::spawn(move || {

@@ -81,11 +81,15 @@ const ROW: f64 = 24.0;
 fn chart(scenario: &Scenario) -> String {
     let longest = scenario.rows.iter().map(|row| row.figure.high).fold(f64::MIN_POSITIVE, f64::max);
     let height = ROW * scenario.rows.len() as f64;
-    let mut svg = format!("<svg viewBox=\"0 0 900 {height}\" role=\"img\" aria-label=\"{}\">\n", escaped(scenario.label));
+    let mut svg = format!(
+        "<svg viewBox=\"0 0 900 {height}\" role=\"img\" aria-label=\"{}\">\n",
+        escaped(scenario.label)
+    );
     let x = |value: f64| LEFT + value.max(0.0) / longest * WIDTH;
     if let Some(baseline) = scenario.rows.first() {
         let one = x(baseline.figure.median);
-        let _ = writeln!(svg, "<line class=\"one\" x1=\"{one:.1}\" x2=\"{one:.1}\" y1=\"0\" y2=\"{height}\"/>");
+        let _ =
+            writeln!(svg, "<line class=\"one\" x1=\"{one:.1}\" x2=\"{one:.1}\" y1=\"0\" y2=\"{height}\"/>");
     }
     for (i, row) in scenario.rows.iter().enumerate() {
         svg += &bar(row, ROW * i as f64, x);

@@ -87,8 +87,11 @@ pub fn scenarios(all: &[Series]) -> Vec<Scenario> {
 impl Report {
     /// Writes `results.json` and `report.html`.
     pub fn write(&self, directory: &Path) -> Result<()> {
-        std::fs::create_dir_all(directory).with_context(|| format!("could not make {}", directory.display()))?;
-        for (name, text) in [("results.json", serde_json::to_string_pretty(self)?), ("report.html", html::page(self))] {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("could not make {}", directory.display()))?;
+        for (name, text) in
+            [("results.json", serde_json::to_string_pretty(self)?), ("report.html", html::page(self))]
+        {
             let path = directory.join(name);
             std::fs::write(&path, text).with_context(|| format!("could not write {}", path.display()))?;
         }
@@ -98,7 +101,11 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = format!("{}\n", self.machine.sentence());
         // Writing to a String can't fail.
-        let _ = writeln!(text, "{} rounds of {} packets in random order, seed {}", self.rounds, self.packets, self.seed);
+        let _ = writeln!(
+            text,
+            "{} rounds of {} packets in random order, seed {}",
+            self.rounds, self.packets, self.seed
+        );
         for scenario in &self.scenarios {
             text += &scenario.text();
         }
@@ -107,7 +114,12 @@ impl Report {
         }
         for judgement in &self.targets {
             let (found, limit) = judgement.figures();
-            let _ = writeln!(text, "  {:<48} {found:>9} of {limit:>8}  {}", judgement.target, judgement.verdict.word());
+            let _ = writeln!(
+                text,
+                "  {:<48} {found:>9} of {limit:>8}  {}",
+                judgement.target,
+                judgement.verdict.word()
+            );
         }
         text
     }
@@ -118,13 +130,22 @@ impl Scenario {
         let noise = self.noise.map_or("unknown".to_owned(), |noise| format!("{:.1} %", noise * 100.0));
         let unit = if self.is_cost() { "ns a packet" } else { self.unit };
         let mut text = format!("\n{} ({unit}; noise {noise})\n", self.label);
-        let _ = writeln!(text, "  {:<38} {:>11} {:>23} {:>8} {:>9}", "", "median", "middle half", "ratio", "program");
+        let _ = writeln!(
+            text,
+            "  {:<38} {:>11} {:>23} {:>8} {:>9}",
+            "", "median", "middle half", "ratio", "program"
+        );
         for row in &self.rows {
             let Spread { median, low, high } = row.figure;
             let ratio = row.ratio.map_or(String::new(), |ratio| format!("{:.2}", ratio.median));
             let program = row.program_ns.map_or(String::new(), |ns| format!("{ns:.0} ns"));
             let half = format!("{} - {}", figure(low), figure(high));
-            let _ = writeln!(text, "  {:<38} {:>11} {half:>23} {ratio:>8} {program:>9}", row.label, figure(median));
+            let _ = writeln!(
+                text,
+                "  {:<38} {:>11} {half:>23} {ratio:>8} {program:>9}",
+                row.label,
+                figure(median)
+            );
         }
         text
     }
