@@ -10,6 +10,7 @@ mod program_time;
 mod programs;
 mod report;
 mod results;
+mod scenarios;
 mod stage;
 mod streams;
 mod targets;

@@ -98,6 +98,8 @@ fn serve(listener: &TcpListener, stop: &AtomicBool, bytes: &AtomicU64) -> Result
             Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error.into()),
         };
+        // Inherited from the listener.
+        connection.set_read_timeout(None)?;
         loop {
             match connection.read(&mut buffer) {
                 Ok(0) => break,
