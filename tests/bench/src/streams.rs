@@ -75,7 +75,7 @@ fn rate(stage: &Stage, kind: Kind, duration: Duration) -> Result<f64> {
     // How often the server looks whether it shall stop.
     SockRef::from(&listener).set_read_timeout(Some(Duration::from_millis(20)))?;
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| serve(&listener, &stop, &bytes));
+        let server = scope.spawn(|| serve(&listener, kind, &stop, &bytes));
         let done = stage.lab().client(0).run(|| match kind {
             Kind::Bulk => send(to, duration, &vec![0; 256 << 10], &bytes),
             Kind::Small => send(to, duration, &[0; 64], &bytes),
@@ -89,8 +89,8 @@ fn rate(stage: &Stage, kind: Kind, duration: Duration) -> Result<f64> {
     })
 }
 
-/// Accepts one connection after the other and reads each to its end.
-fn serve(listener: &TcpListener, stop: &AtomicBool, bytes: &AtomicU64) -> Result<()> {
+/// Accepts one connection after the other and reads each to its end, or ends it at once where only new ones count.
+fn serve(listener: &TcpListener, kind: Kind, stop: &AtomicBool, bytes: &AtomicU64) -> Result<()> {
     let mut buffer = vec![0; 256 << 10];
     while !stop.load(Ordering::Relaxed) {
         let mut connection = match listener.accept() {
@@ -98,14 +98,17 @@ fn serve(listener: &TcpListener, stop: &AtomicBool, bytes: &AtomicU64) -> Result
             Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error.into()),
         };
+        if kind == Kind::Connections {
+            // Ends with a reset: a connection that is closed in order would hold its ports for a minute.
+            SockRef::from(&connection).set_linger(Some(Duration::ZERO))?;
+            continue;
+        }
         // Inherited from the listener.
         connection.set_read_timeout(None)?;
         loop {
             match connection.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(read) => _ = bytes.fetch_add(read as u64, Ordering::Relaxed),
-                // A client that measures new connections resets its old ones.
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -130,14 +133,18 @@ fn send(to: SocketAddr, duration: Duration, block: &[u8], arrived: &AtomicU64) -
     Ok(blocks as f64 / begin.elapsed().as_secs_f64())
 }
 
-/// Connections a second, one after the other.
+/// Connections a second, one after the other: each is over when the server has ended it.
 fn connect(to: SocketAddr, duration: Duration) -> Result<f64> {
     let (begin, mut connections) = (Instant::now(), 0u32);
     while begin.elapsed() < duration {
-        let connection = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
-        // Ends with a reset: a closed connection would hold its port for a minute.
-        SockRef::from(&connection).set_linger(Some(Duration::ZERO))?;
-        connections += 1;
+        let mut connection = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
+        connection.set_read_timeout(Some(Duration::from_secs(2)))?;
+        match connection.read(&mut [0]) {
+            Ok(0) => connections += 1,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => connections += 1,
+            Ok(_) => anyhow::bail!("the server has said something"),
+            Err(error) => return Err(error).context("the server did not end the connection"),
+        }
     }
     Ok(f64::from(connections) / begin.elapsed().as_secs_f64())
 }
