@@ -4,6 +4,7 @@
 pub mod abi;
 pub mod decide;
 pub mod flow;
+pub mod glance;
 pub mod packet;
 pub mod reason;
 pub mod reset;

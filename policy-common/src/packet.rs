@@ -30,13 +30,13 @@ pub const MAX_HEADERS: usize = 16;
 /// begin at 552 bytes or more, since that much fits in the smallest first fragment anybody sends.
 const AMBIGUOUS_BELOW: u32 = 64;
 
-const ETH_P_IP: u16 = 0x0800;
-const ETH_P_IPV6: u16 = 0x86dd;
-const ETH_P_8021Q: u16 = 0x8100;
+pub(crate) const ETH_P_IP: u16 = 0x0800;
+pub(crate) const ETH_P_IPV6: u16 = 0x86dd;
+pub(crate) const ETH_P_8021Q: u16 = 0x8100;
 const ETH_P_8021AD: u16 = 0x88a8;
 
 const IPPROTO_HOPOPTS: u8 = 0;
-const IPPROTO_TCP: u8 = 6;
+pub(crate) const IPPROTO_TCP: u8 = 6;
 const IPPROTO_ROUTING: u8 = 43;
 const IPPROTO_FRAGMENT: u8 = 44;
 const IPPROTO_AH: u8 = 51;
@@ -251,7 +251,7 @@ fn tcp(view: &(impl PacketView + ?Sized), flow: Flow, readable: Payload, offset:
 
 /// Whether a TCP header may stand behind this one. ESP, tunnels and unknown protocols are not TCP to anybody outside.
 #[inline(always)]
-fn may_hide_tcp(next: u8, ipv6: bool) -> bool {
+pub(crate) fn may_hide_tcp(next: u8, ipv6: bool) -> bool {
     match next {
         IPPROTO_AH => true,
         IPPROTO_HOPOPTS | IPPROTO_ROUTING | IPPROTO_FRAGMENT | IPPROTO_DSTOPTS | IPPROTO_MOBILITY

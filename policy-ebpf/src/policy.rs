@@ -117,9 +117,17 @@ impl Maps {
 /// Whether a list of the generation has the port.
 #[inline(always)]
 fn is_among(ports: &[u16; 8], port: u16) -> bool {
-    // 0 is an unused slot; port 0 itself can't be listed, the agent refuses it. No early end: eight comparisons with
-    // constants need no branch.
-    ports.iter().fold(false, |found, slot| found | (*slot == port)) && port != 0
+    // 0 is an unused slot, behind all others; port 0 itself can't be listed, the agent refuses it. The slots are constants to
+    // the verifier, so it cuts the program off at the first unused one.
+    for slot in *ports {
+        if slot == 0 {
+            return false;
+        }
+        if slot == port {
+            return true;
+        }
+    }
+    false
 }
 
 /// Bits of an address without its family byte. IPv4 keys are shorter and padded with zeros, so asking with the full

@@ -60,6 +60,29 @@ impl<'a> Skb<'a> {
     }
 }
 
+/// The linear part of a packet by direct access, without a call of the kernel; headers almost always lie in it.
+pub struct Linear<'a>(pub &'a Skb<'a>);
+
+impl PacketView for Linear<'_> {
+    /// Offsets must be constants, or the verifier has a range to follow at every step.
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let ctx = self.0.ctx;
+        let begin = ctx.data() + offset as usize;
+        if begin + N > ctx.data_end() {
+            return None;
+        }
+        // SAFETY: the N bytes end in front of the end of the linear part, which the verifier checks as well, and any bytes
+        // are a valid array.
+        Some(unsafe { (begin as *const [u8; N]).read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.0.ctx.len()
+    }
+}
+
 impl PacketView for Skb<'_> {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {

@@ -5,13 +5,14 @@ use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
 use policy_common::abi::{Macs, verdict};
 use policy_common::decide::{Arrival, decide_at_guard};
+use policy_common::glance::is_other_traffic;
 use policy_common::{Decision, Flow, LinkType, Payload, PolicyView as _, Reason, decide, parse};
 
 use crate::maps::GATEWAY_MAIL;
 use crate::policy::Maps;
 use crate::reject;
 use crate::report::{self, Denial};
-use crate::skb::Skb;
+use crate::skb::{Linear, Skb};
 use crate::submission;
 
 /// What happens to the packet.
@@ -25,6 +26,9 @@ enum Action {
 #[inline(always)]
 pub fn at_door(ctx: TcContext, link: LinkType) -> i32 {
     let skb = Skb::new(&ctx, link);
+    if is_other_traffic(&Linear(&skb), link, &Maps) {
+        return TCX_NEXT;
+    }
     let flow = parse(&skb, link);
     let decision = decide(&flow, &skb, &Maps);
     carry_out(&ctx, &skb, &flow, judge_at_door(&ctx, &skb, &flow, &decision))
@@ -34,6 +38,9 @@ pub fn at_door(ctx: TcContext, link: LinkType) -> i32 {
 #[inline(always)]
 pub fn at_guard(ctx: TcContext, link: LinkType) -> i32 {
     let skb = Skb::new(&ctx, link);
+    if is_other_traffic(&Linear(&skb), link, &Maps) {
+        return TCX_NEXT;
+    }
     let flow = parse(&skb, link);
     let ingress = skb.ingress_ifindex();
     let decision = decide_at_guard(&flow, || Maps::origin(ingress), GATEWAY_MAIL.load() != 0, &Maps);

@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything one does with this repository, one file a verb.
 
+mod bench;
 mod build;
 mod command;
 mod demo;
@@ -29,6 +30,7 @@ enum Verb {
     Test(test::Arguments),
     Demo(demo::Arguments),
     Fuzz(fuzz::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// The machine lacks something that only its admin can give; everything else that fails is 1.
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(arguments),
         Verb::Demo(arguments) => demo::run(arguments),
         Verb::Fuzz(arguments) => fuzz::run(arguments),
+        Verb::Bench(arguments) => bench::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -60,6 +60,11 @@ pub const MAIL: &[Package] = &[
 /// What the tests hold against our own output.
 pub const JUDGES: &[Package] =
     &[package("prometheus", "promtool", "reads metrics and alerts as Prometheus does")];
+/// What smtpfence is measured beside, with nftables of the lab.
+pub const PEERS: &[Package] = &[
+    package("iptables", "iptables", "a packet filter to compare with"),
+    package("ipset", "ipset", "its sets of addresses"),
+];
 
 /// A linter of the same version as Debian's compiler, for the kernel programs.
 pub const LINTER: &[Package] = &[package("rust-web-clippy", "", "lints the kernel programs")];

@@ -27,6 +27,7 @@ pub enum Purpose {
     Build,
     Test,
     Demo,
+    Bench,
 }
 
 /// Something is missing that we may not, or can't, install.
@@ -73,6 +74,7 @@ fn what_for(purpose: Purpose) -> &'static str {
         Purpose::Build => "build smtpfence",
         Purpose::Test => "build and test smtpfence",
         Purpose::Demo => "build smtpfence and run the demo",
+        Purpose::Bench => "build smtpfence and measure it",
     }
 }
 
@@ -116,6 +118,9 @@ fn wanted(purpose: Purpose, has_nightly: bool, has_linker: bool) -> Vec<&'static
     }
     if purpose == Purpose::Test {
         wanted.extend(packages::JUDGES);
+    }
+    if purpose == Purpose::Bench {
+        wanted.extend(packages::PEERS);
     }
     if purpose == Purpose::Test && !has_nightly {
         wanted.extend(packages::LINTER);

@@ -50,8 +50,9 @@ fn all(arguments: &Arguments, report: &mut Report) -> Result<()> {
     report.cargo("clippy", &["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"])?;
     lint_kernel_programs(report)?;
     report.step("build", || build::smtpfence(false).map(drop))?;
-    let host = ["test", "--package", "policy-common", "--package", "policy-user", "--package", "xtask"];
-    report.cargo("host tests", &host)?;
+    let host =
+        ["policy-common", "policy-user", "smtpfence-bench", "xtask"].map(|name| ["--package", name]).concat();
+    report.cargo("host tests", &[&["test"], &host[..]].concat())?;
     check_policies(report)?;
     if arguments.quick {
         report.left_out("kernel tests", "left out: --quick");
@@ -63,7 +64,7 @@ fn all(arguments: &Arguments, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Host clippy compiles only the empty library of that crate: its programs exist for the BPF target alone.
+/// Host clippy compiles only the empty libraries of these crates: their programs exist for the BPF target alone.
 fn lint_kernel_programs(report: &mut Report) -> Result<()> {
     const STEP: &str = "clippy (kernel)";
     let toolchains = toolchain::installed();
@@ -76,7 +77,8 @@ fn lint_kernel_programs(report: &mut Report) -> Result<()> {
     };
     let mut clippy = Command::new("rustup");
     clippy
-        .args(["run", &chosen.name, "cargo", "clippy", "--quiet", "--package", "policy-ebpf"])
+        .args(["run", &chosen.name, "cargo", "clippy", "--quiet"])
+        .args(["--package", "policy-ebpf", "--package", "bench-ebpf"])
         .args(["--target", "bpfel-unknown-none", "--bins"])
         // Kept apart, or the two compilers would throw away each other's work.
         .arg("--target-dir")
