@@ -137,7 +137,15 @@ fn send(to: SocketAddr, duration: Duration, block: &[u8], arrived: &AtomicU64) -
 fn connect(to: SocketAddr, duration: Duration) -> Result<f64> {
     let (begin, mut connections) = (Instant::now(), 0u32);
     while begin.elapsed() < duration {
-        let mut connection = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
+        let mut connection = match TcpStream::connect_timeout(&to, Duration::from_secs(2)) {
+            Ok(connection) => connection,
+            // It came about, and was ended before we heard of it.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                connections += 1;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         connection.set_read_timeout(Some(Duration::from_secs(2)))?;
         match connection.read(&mut [0]) {
             Ok(0) => connections += 1,
