@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::receivers::Receiver;
 use crate::detect::{HostKey, Limits};
 
 /// One valid policy.
@@ -44,6 +45,8 @@ pub struct Policy {
     pub retention: Retention,
     /// Lease files with the names of clients.
     pub lease_files: Vec<PathBuf>,
+    /// Who is told of flags and alarms.
+    pub receivers: Vec<Receiver>,
 }
 
 /// How long attempts are kept, and in how much room.

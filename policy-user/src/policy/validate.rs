@@ -25,6 +25,7 @@ mod length;
 mod log;
 mod mail_servers;
 mod networks;
+mod notify;
 mod ports;
 mod spelling;
 mod texts;
@@ -82,7 +83,8 @@ pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &M
     let log = log::validate(&file.log, root, findings);
     let lease_files = log::lease_files(&file.identity, root, findings);
     let detection = detection::validate(&file.detection, root, findings);
-    refuse_unsupported(file, root, findings);
+    let receivers = notify::validate(&file.notify, root, findings);
+    refuse_quarantine(file, root, findings);
     check_end(&file.end, root, findings);
     if findings.has_errors() {
         return None;
@@ -105,6 +107,7 @@ pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &M
         log_targets: log.targets,
         retention: log.retention,
         lease_files,
+        receivers,
         detection,
     })
 }
@@ -165,19 +168,6 @@ fn gateway_mail(
 }
 
 /// A key that is read but not obeyed would be a promise broken in silence.
-fn refuse_unsupported(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
-    let mut refuse = |key: &str, inert: &str| {
-        let help = format!("remove it, or write `{inert}`").replace(", or write ``", "");
-        let message = format!("`{key}` is not yet supported");
-        findings.error("not-yet-supported", root.key(key).span(), message, help);
-    };
-    if matches!(&file.notify, Written::As(list) if !list.is_empty()) {
-        refuse("notify", "notify: []");
-    }
-    findings.optional(&file.notify, root, "notify");
-    refuse_quarantine(file, root, findings);
-}
-
 fn refuse_quarantine(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
     let Some(quarantine) = findings.optional(&file.quarantine, root, "quarantine") else {
         return;

@@ -81,7 +81,7 @@ fn retention(log: &file::Log, spot: Spot<'_>, findings: &mut Findings<'_>) -> Re
 }
 
 /// A whole number with one of these units behind it.
-fn in_units(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+pub(super) fn in_units(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     units.iter().find_map(|(unit, factor)| {
         let digits = text.strip_suffix(unit)?;
         let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
@@ -129,7 +129,10 @@ fn example(key: &str) -> &'static str {
     match key {
         "leases" => "/var/lib/misc/dnsmasq.leases",
         "providers" => "/etc/smtpfence/providers.csv",
-        "syslog_authorities" => "/etc/ssl/certs/ca-certificates.crt",
+        "secret_file" => "/etc/smtpfence/webhook.secret",
+        "password_file" => "/etc/smtpfence/mail.password",
+        "program" => "/usr/local/sbin/page-on-call",
+        "authorities" | "syslog_authorities" => "/etc/ssl/certs/ca-certificates.crt",
         _ => "/var/log/smtpfence/attempts.jsonl",
     }
 }
@@ -193,7 +196,7 @@ fn server(
 }
 
 /// `host:port` if `server` is a host name, an IPv4 address or an IPv6 address in brackets, with or without a port.
-fn with_port(server: &str, usual: u16) -> Option<String> {
+pub(super) fn with_port(server: &str, usual: u16) -> Option<String> {
     let (host, port) = match server.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
         _ => (server, usual),
