@@ -13,6 +13,7 @@ use crate::agent::pending::{Pending, RolledBack, Trial};
 use crate::agent::{FlagCounts, Quarantined};
 use crate::datapath::{self, Counters, Coverage, HostCount, Pins, Position, State};
 use crate::failure::Failure;
+use crate::notify::ReceiverStatus;
 use crate::policy;
 use crate::policy::compile::Instant;
 use crate::store::StoreStatus;
@@ -44,6 +45,8 @@ pub struct Status {
     pub quarantine: Vec<Quarantined>,
     /// How many hosts are flagged; none is told while no agent runs.
     pub flags: Option<FlagCounts>,
+    /// Who is told of flags and alarms, and how that goes; none is told while no agent runs.
+    pub notify: Vec<ReceiverStatus>,
     /// Why the newest reload was refused; none after one that was not.
     pub reload_error: Option<String>,
     /// The revision that the policy file has now; it comes into force only by a reload. None where it can't be read.
@@ -175,6 +178,7 @@ impl Status {
             hosts: HostsInfo::new(&hosts, &counters, departed),
             quarantine: Vec::new(),
             flags: None,
+            notify: Vec::new(),
             reload_error: None,
             file_revision,
             pending: None,

@@ -163,6 +163,7 @@ impl Dice {
             log_targets: Vec::new(),
             retention: Default::default(),
             lease_files: Vec::new(),
+            receivers: Vec::new(),
             detection: Detection::default(),
         }
     }

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::FlagEvent;
 use crate::attempt::Attempt;
+use crate::notify::Notifier;
 use crate::outputs::{Entry, Outputs};
 use crate::policy::Policy;
 use crate::status::InForce;
@@ -37,6 +38,7 @@ pub struct LogWriter {
     file: Arc<Mutex<Option<PathBuf>>>,
     outputs: Arc<Mutex<Outputs>>,
     store: Store,
+    notifier: Notifier,
     work: mpsc::Sender<Work>,
 }
 
@@ -49,6 +51,7 @@ impl LogWriter {
     /// Starts the thread; attempts go to the store, and to the policy's file or to standard output where it names none.
     pub fn start(format: Format, policy: &Policy, state_dir: &Path) -> Self {
         let store = Store::start(state_dir, policy.retention);
+        let notifier = Notifier::start(state_dir, policy);
         let (sender, mut work) = mpsc::channel(QUEUE);
         let file = Arc::new(Mutex::new(policy.log_file.clone()));
         let outputs = Arc::new(Mutex::new(Outputs::start(policy.log_targets.clone())));
@@ -66,7 +69,7 @@ impl LogWriter {
                 }
             }
         });
-        Self { format, file, outputs, store, work: sender }
+        Self { format, file, outputs, store, notifier, work: sender }
     }
 
     /// Sends later batches to where this policy wants them.
@@ -75,6 +78,7 @@ impl LogWriter {
             target.clone_from(&policy.log_file);
         }
         self.store.set_retention(policy.retention);
+        self.notifier.follow(policy);
         // Outputs that stay keep their connections and what waits in their queues.
         if let Ok(mut outputs) = self.outputs.lock()
             && outputs.targets() != policy.log_targets
@@ -119,8 +123,9 @@ impl LogWriter {
         self.store.append(attempts).await;
     }
 
-    /// Queues changes of flags.
+    /// Queues changes of flags, and tells the receivers.
     pub async fn write_flags(&self, flags: &[FlagEvent]) {
+        self.notifier.flags(flags);
         self.copy(flags, |flag| flag.time);
         // People read them in the agent's own log, which has them already.
         if self.format == Format::Json && !flags.is_empty() {
@@ -153,6 +158,10 @@ impl LogWriter {
         }
         // The thread ends only after the last handle, so the queue is open.
         let _ = self.work.send(Work::Write(text)).await;
+    }
+
+    pub fn notifier(&self) -> &Notifier {
+        &self.notifier
     }
 
     pub fn store_status(&self) -> StoreStatus {

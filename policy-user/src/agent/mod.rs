@@ -1,5 +1,6 @@
 //! The agent: puts the policy in force, keeps it so while the network changes, and reads what the kernel reports.
 
+mod alarms;
 mod detection;
 mod enforcement;
 pub mod history;
@@ -27,7 +28,10 @@ use crate::attempt::Lexicon;
 use crate::control;
 use crate::datapath::{self, KernelLog};
 use crate::failure::Failure;
+use crate::notify::{self, ReceiverStatus, TestRequest, Tested};
+use crate::policy::Policy;
 use crate::status::{AgentInfo, Status};
+use alarms::Alarms;
 use detection::Detection;
 pub use detection::{AcknowledgeRequest, FlagCounts, FlagEvent, Flagged};
 use enforcement::Enforcement;
@@ -69,6 +73,8 @@ pub enum Request {
     Flags(Answer<Vec<Flagged>>),
     /// A host, by MAC or address; who asks.
     ReleaseFlag(String, Option<String>, Answer<FlagEvent>),
+    Notify(Answer<Vec<ReceiverStatus>>),
+    TestNotify(TestRequest, Answer<Vec<Tested>>),
     /// The same with a note.
     AcknowledgeFlag(String, AcknowledgeRequest, Option<String>, Answer<FlagEvent>),
 }
@@ -115,6 +121,7 @@ pub async fn run(
         log::debug!("no service manager to tell: {error}");
     }
 
+    let mut alarms = Alarms::new(&enforcement);
     let mut look = tokio::time::interval(WATCH);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reap = tokio::time::interval(hosts::REAP);
@@ -138,7 +145,10 @@ pub async fn run(
                 }
                 request => answer(request, &mut enforcement, &info, &writer).await,
             },
-            _ = look.tick() => enforcement.watch_hooks().await,
+            _ = look.tick() => {
+                enforcement.watch_hooks(&writer).await;
+                alarms.look(&enforcement, &writer);
+            }
             _ = reap.tick() => enforcement.reap_hosts(),
             _ = keep.tick() => {
                 writer.write_flags(&detection.age()).await;
@@ -156,6 +166,7 @@ pub async fn run(
     control.abort();
     let _ = fs::remove_file(&config.control);
     pump.stop().await;
+    writer.notifier().close();
     detection.save();
     log::info!("stopped; the policy stays in force (`smtpfence detach` ends it)");
     Ok(())
@@ -187,7 +198,11 @@ async fn answer(request: Request, enforcement: &mut Enforcement, info: &AgentInf
     match request {
         Request::Status(answer) => {
             let status = enforcement.status(info);
-            drop(answer.send(status.map(|status| Status { store: Some(writer.store_status()), ..status })));
+            drop(answer.send(status.map(|status| Status {
+                store: Some(writer.store_status()),
+                notify: writer.notifier().status(),
+                ..status
+            })));
         }
         Request::Hosts(answer) => drop(answer.send(enforcement.hosts())),
         Request::Policy(answer) => drop(answer.send(Ok(enforcement.running_policy()))),
@@ -208,6 +223,8 @@ async fn answer(request: Request, enforcement: &mut Enforcement, info: &AgentInf
         Request::Cancel(user, answer) => drop(answer.send(enforcement.cancel(user, writer).await)),
         Request::Quarantine(request, answer) => drop(answer.send(enforcement.quarantine(request))),
         Request::Release(host, answer) => drop(answer.send(enforcement.release(host))),
+        Request::Notify(answer) => drop(answer.send(Ok(writer.notifier().status()))),
+        Request::TestNotify(request, answer) => test_notify(request, enforcement.policy(), answer),
         Request::Flags(answer) => drop(answer.send(Ok(enforcement.detection().flags()))),
         Request::ReleaseFlag(host, user, answer) => {
             let result = enforcement.detection().release(&host, user.as_deref());
@@ -223,6 +240,16 @@ async fn answer(request: Request, enforcement: &mut Enforcement, info: &AgentInf
             }
             drop(answer.send(result));
         }
+    }
+}
+
+/// Beside everything else: a receiver that is away must not hold up the agent.
+fn test_notify(request: TestRequest, policy: &Policy, answer: Answer<Vec<Tested>>) {
+    match notify::chosen(policy, request.receiver.as_deref()) {
+        Ok(receivers) => {
+            tokio::spawn(async move { drop(answer.send(Ok(notify::test(receivers).await))) });
+        }
+        Err(error) => drop(answer.send(Err(error))),
     }
 }
 

@@ -69,6 +69,7 @@ fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
         writeln!(out, "quarantine  {quarantine} clients; `smtpfence quarantine` lists them")?;
     }
     print_flags(out, &status["flags"])?;
+    print_failing_receivers(out, &status["notify"])?;
     print_counters(out, status)
 }
 
@@ -82,6 +83,19 @@ fn print_flags(out: &mut impl Write, flags: &Value) -> io::Result<()> {
         out,
         "flags       {infected} infected, {suspect} suspect, {misconfigured} misconfigured; `smtpfence flags` says why"
     )
+}
+
+/// Those that can be told need no line.
+fn print_failing_receivers(out: &mut impl Write, receivers: &Value) -> io::Result<()> {
+    for receiver in receivers.as_array().into_iter().flatten().filter(|it| !it["failing"].is_null()) {
+        writeln!(
+            out,
+            "notify      {} CAN'T BE TOLD: {}; `smtpfence notify` says more",
+            text(&receiver["name"]),
+            text(&receiver["failing"]["why"])
+        )?;
+    }
+    Ok(())
 }
 
 /// What is not as the policy file says, and what is about to change.

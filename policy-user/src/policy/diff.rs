@@ -92,6 +92,8 @@ pub enum Kind {
     LogTargets,
     /// When hosts are flagged.
     Detection,
+    /// Who is told.
+    Notify,
 }
 
 impl Kind {
@@ -111,6 +113,7 @@ impl Kind {
             Self::Submission => "submission",
             Self::LogFile => "log file",
             Self::LogTargets => "log also to",
+            Self::Notify => "notify",
             Self::Detection => "detection",
         }
     }

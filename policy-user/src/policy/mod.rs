@@ -28,4 +28,4 @@ pub use model::{
     OnBlock, Policy, Retention, Revision, Transport, Treatment,
 };
 pub use receivers::{Email, Exec, Receiver, Security, Topic, Way, Webhook};
-pub use source::{SourceError, Strictness};
+pub use source::{SourceError, Strictness, changeable_by_others};

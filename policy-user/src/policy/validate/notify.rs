@@ -8,9 +8,9 @@ use super::super::diagnostics::quoted;
 use super::super::file::{self, Word, Written};
 use super::super::places::Spot;
 use super::super::receivers::{Receiver, Topic, Way};
+use super::Findings;
 use super::log::in_units;
 use super::texts::{self, Names};
-use super::Findings;
 
 mod ways;
 
@@ -66,8 +66,7 @@ fn receiver<'f>(
         findings.error("no-events", spot.key("events").span(), message, help);
     }
     let seconds = findings.optional(&entry.group, spot, "group");
-    let group =
-        seconds.and_then(|text| pause(text, "group", LONGEST_GROUP, spot.key("group"), findings));
+    let group = seconds.and_then(|text| pause(text, "group", LONGEST_GROUP, spot.key("group"), findings));
     let repeat_after = repeat_after(entry, spot, findings);
     Some(Receiver { name: name?, way: way?, topics, group: group.unwrap_or(GROUP), repeat_after, digest })
 }
@@ -141,12 +140,19 @@ fn time_of_day(text: &str, spot: Spot<'_>, findings: &mut Findings<'_>) -> Optio
 }
 
 /// Seconds, minutes or hours.
-fn pause(text: &str, key: &str, longest: u64, spot: Spot<'_>, findings: &mut Findings<'_>) -> Option<Duration> {
+fn pause(
+    text: &str,
+    key: &str,
+    longest: u64,
+    spot: Spot<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Duration> {
     let seconds = in_units(text, &[("s", 1), ("m", 60), ("h", 3600)]);
     let seconds = seconds.filter(|seconds| (1..=longest).contains(seconds));
     if seconds.is_none() {
         let message = format!("{} is no time for `{key}`", quoted(text));
-        let longest = if longest % 3600 == 0 { format!("{}h", longest / 3600) } else { format!("{}m", longest / 60) };
+        let longest =
+            if longest % 3600 == 0 { format!("{}h", longest / 3600) } else { format!("{}m", longest / 60) };
         let help = format!("write a whole number of seconds, minutes or hours up to {longest}: 30s or 5m");
         findings.error("bad-duration", spot.span(), message, help);
     }
@@ -154,7 +160,9 @@ fn pause(text: &str, key: &str, longest: u64, spot: Spot<'_>, findings: &mut Fin
 }
 
 fn repeat_after(entry: &file::Receiver, spot: Spot<'_>, findings: &mut Findings<'_>) -> Duration {
-    let Some(text) = findings.optional(&entry.repeat_after, spot, "repeat_after") else { return REPEAT_AFTER };
+    let Some(text) = findings.optional(&entry.repeat_after, spot, "repeat_after") else {
+        return REPEAT_AFTER;
+    };
     let hours = in_units(text, &[("h", 1), ("d", 24), ("w", 168)]);
     match hours.filter(|hours| (1..=LONGEST_REPEAT).contains(hours)) {
         Some(hours) => Duration::from_secs(hours * 3600),

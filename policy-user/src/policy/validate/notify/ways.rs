@@ -160,9 +160,9 @@ pub fn exec(section: &file::Exec, spot: Spot<'_>, findings: &mut Findings<'_>) -
         }
         arguments.push(text.clone());
     }
-    let timeout = findings.optional(&section.timeout, spot, "timeout").and_then(|text| {
-        super::pause(text, "timeout", LONGEST_TIMEOUT, spot.key("timeout"), findings)
-    });
+    let timeout = findings
+        .optional(&section.timeout, spot, "timeout")
+        .and_then(|text| super::pause(text, "timeout", LONGEST_TIMEOUT, spot.key("timeout"), findings));
     Some(Exec { program: program?, arguments, timeout: timeout.unwrap_or(TIMEOUT) })
 }
 
