@@ -80,7 +80,10 @@ async fn a_webhook_is_signed_and_sent_only_to_the_right_server() {
     let post = posts.recv_timeout(PATIENCE).unwrap();
     assert!(post.head.starts_with("POST /hook?a=b HTTP/1.1\r\n"), "{}", post.head);
     let body: serde_json::Value = serde_json::from_str(&post.body).unwrap();
-    assert_eq!((&body["version"], &body["kind"], &body["receiver"]), (&1.into(), &"test".into(), &"it".into()));
+    assert_eq!(
+        (&body["version"], &body["kind"], &body["receiver"]),
+        (&1.into(), &"test".into(), &"it".into())
+    );
     let (id, time) = (post.header("webhook-id"), post.header("webhook-timestamp"));
     assert_eq!(body["id"], id);
     assert!((Timestamp::now().as_second() - time.parse::<i64>().unwrap()).abs() < 60, "{time}");
@@ -161,7 +164,8 @@ async fn e_mail_goes_only_with_tls_and_a_login() {
         assert!(tested.delivered, "{tested:?}");
         let letter = letters.recv_timeout(PATIENCE).unwrap();
         let (head, body) = letter.split_once("\r\n\r\n").unwrap();
-        for line in ["From: gw@example.com", "To: it@example.com, boss@example.com", "Auto-Submitted: auto-generated"]
+        for line in
+            ["From: gw@example.com", "To: it@example.com, boss@example.com", "Auto-Submitted: auto-generated"]
         {
             assert!(head.contains(line), "{head}");
         }

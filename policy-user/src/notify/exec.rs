@@ -16,7 +16,7 @@ use crate::policy::{Exec, SourceError, changeable_by_others};
 /// Bytes of what a program says that reach the log.
 const SAID: u64 = 2048;
 
-/// Kills the program and all it has started when it goes out of scope: a notification ends with its time.
+/// Kills the program and all it has started when it goes out of scope, also where nobody waits for it any more.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
@@ -35,8 +35,12 @@ pub async fn deliver(exec: &Exec, message: &Message) -> Result<(), Trouble> {
         let next = "make it executable, with a `#!` line if it is a script";
         Trouble::new(Stage::Setup, format!("{shown} can't be started: {error}"), next)
     })?;
-    let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
     let result = tokio::time::timeout(exec.timeout, talk(&mut child, message)).await;
+    if result.is_ok() {
+        // It has ended by itself, and its number may be another's by now.
+        group.0 = None;
+    }
     drop(group);
     let next = "run it by hand with a message on its standard input";
     match result {

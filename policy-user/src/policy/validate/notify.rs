@@ -60,7 +60,8 @@ fn receiver<'f>(
     let digest = findings.optional(&entry.digest, spot, "digest");
     let digest = digest.and_then(|text| time_of_day(text, spot.key("digest"), findings));
     let topics = topics(&entry.events, spot, findings);
-    if topics.is_empty() && matches!(entry.digest, Written::Absent) && !findings.has_errors() {
+    let nothing = matches!(&entry.events, Written::As(list) if list.is_empty());
+    if nothing && matches!(entry.digest, Written::Absent) {
         let help = "name some, such as `events: [infected]`, or send a digest: `digest: \"08:00\"`";
         let message = "this receiver would never be told anything";
         findings.error("no-events", spot.key("events").span(), message, help);
