@@ -193,5 +193,6 @@ fn the_digest_comes_once_a_day_and_only_if_something_has_happened() {
     scene.local = "2026-11-25T09:00:00".parse().unwrap();
     assert_eq!(scene.next(), wait, "the clock is right again");
     scene.local = "2026-11-26T09:00:00".parse().unwrap();
+    scene.now += GROUP;
     assert_eq!(scene.sent().events[0].subject, "c");
 }
