@@ -17,7 +17,7 @@ fn policy(secret: &std::path::Path) -> String {
     format!(
         "version: 1\nname: notify\ninterfaces: {{ inside: [lan0], outside: [wan0] }}\nnetworks: {{ clients: [10.25.0.0/24, \
          \"fd25::/64\"] }}\nmode: enforce\non_block: reject\nnotify:\n  - name: siem\n    webhook: {{ url: \
-         \"http://{RECEIVER}/hook\", secret_file: {} }}\nend: true\n",
+         \"http://{RECEIVER}/hook\", secret_file: {} }}\n    group: 1s\nend: true\n",
         secret.display()
     )
 }
@@ -66,6 +66,19 @@ fn next(listener: &TcpListener) -> Result<Value> {
     Ok(serde_json::from_slice(&body)?)
 }
 
+/// The first message that tells of an infected host: on a slow machine it may have been suspect before.
+fn next_infected(listener: &TcpListener) -> Result<(Value, Value)> {
+    let begun = Instant::now();
+    loop {
+        let message = next(listener)?;
+        let events = message["events"].as_array().context("no events")?;
+        if let Some(told) = events.iter().find(|event| event["event"] == "infected") {
+            return Ok((told.clone(), message));
+        }
+        ensure!(begun.elapsed() < PATIENCE, "no infected host: {message:#}");
+    }
+}
+
 fn spray(host: &Host) {
     for site in 1..=18 {
         let server = Ipv6Addr::new(0x2001, 0xdb8, 0xe000 + site, 0, 0, 0, 0, 0x25);
@@ -85,22 +98,28 @@ fn a_bot_is_told_of_within_seconds() -> Result<()> {
     let agent = Agent::start(&lab, &built_binary()?, &policy(&secret(&lab)?))?;
     let begun = Instant::now();
     spray(lab.client(0));
-    let message = next(&receiver)?;
+    let (told, message) = next_infected(&receiver)?;
     println!("told {:?} after the first attempt", begun.elapsed());
     ensure!(begun.elapsed() < PATIENCE, "it took {:?}", begun.elapsed());
     let mac = lab.client(0).mac().to_string();
-    let events = message["events"].as_array().context("no events")?;
-    let told = events.iter().find(|event| event["event"] == "infected").context("no infected host")?;
     ensure!(told["subject"] == mac && told["flag"]["evidence"]["rule"].is_string(), "{message:#}");
     let begun = Instant::now();
-    while count(&agent, "sent")? != Some(1) {
+    while count(&agent, "sent")? < Some(1) {
         ensure!(begun.elapsed() < PATIENCE, "it is not counted: {:#}", agent.status()?["notify"]);
         std::thread::sleep(Duration::from_millis(20));
     }
-    ensure!(agent.get("/metrics")?.contains("smtpfence_notify_sent_total{receiver=\"siem\"} 1"), "no metric");
+    ensure!(agent.get("/metrics")?.contains("smtpfence_notify_sent_total{receiver=\"siem\"} "), "no metric");
     // A policy that is refused is an alarm of its own.
     agent.write_policy("version: 1\n")?;
     ensure!(!agent.reload()?.0, "half a policy was accepted");
+    let alarm = loop {
+        let message = next(&receiver)?;
+        if message["counts"]["reload"] == 1 {
+            break message;
+        }
+    };
+    let summary = alarm["events"][0]["summary"].as_str().context("no summary")?;
+    ensure!(summary.contains("refused") && !summary.contains('\n'), "{alarm:#}");
     ensure!(agent.ask(&["notify"])?.contains("siem"), "{}", agent.ask(&["notify"])?);
     Ok(())
 }
@@ -123,7 +142,7 @@ fn a_receiver_that_was_away_is_told_by_the_next_agent_and_a_test_says_what_is_wr
     agent.kill9()?;
     let receiver = listen(&lab)?;
     agent.run()?;
-    let message = next(&receiver)?;
+    let (_, message) = next_infected(&receiver)?;
     ensure!(message["counts"]["infected"] == 1, "{message:#}");
     Ok(())
 }
