@@ -152,8 +152,11 @@ fn pause(
     let seconds = seconds.filter(|seconds| (1..=longest).contains(seconds));
     if seconds.is_none() {
         let message = format!("{} is no time for `{key}`", quoted(text));
-        let longest =
-            if longest % 3600 == 0 { format!("{}h", longest / 3600) } else { format!("{}m", longest / 60) };
+        let longest = if longest.is_multiple_of(3600) {
+            format!("{}h", longest / 3600)
+        } else {
+            format!("{}m", longest / 60)
+        };
         let help = format!("write a whole number of seconds, minutes or hours up to {longest}: 30s or 5m");
         findings.error("bad-duration", spot.span(), message, help);
     }
