@@ -29,6 +29,7 @@ use crate::agent::{
 };
 use crate::failure::Failure;
 use crate::metrics;
+use crate::notify::{ReceiverStatus, TestRequest, Tested};
 use crate::status::Status;
 use peer::Peer;
 
@@ -70,6 +71,8 @@ pub async fn serve(listener: UnixListener, agent: mpsc::Sender<Request>) {
         .route("/v1/flags", get(flags))
         .route("/v1/flags/{host}/release", post(release_flag))
         .route("/v1/flags/{host}/acknowledge", post(acknowledge_flag))
+        .route("/v1/notify", get(notify))
+        .route("/v1/notify/test", post(test_notify))
         .route("/v1/quarantine", post(quarantine))
         .route("/v1/release/{host}", post(release))
         .with_state(agent)
@@ -157,6 +160,23 @@ async fn release(
 
 async fn flags(State(agent): Agent) -> Result<Json<Vec<Flagged>>, Failure> {
     ask(&agent, Request::Flags).await.map(Json)
+}
+
+async fn notify(State(agent): Agent) -> Result<Json<Vec<ReceiverStatus>>, Failure> {
+    ask(&agent, Request::Notify).await.map(Json)
+}
+
+/// An empty body tests all receivers.
+async fn test_notify(State(agent): Agent, body: Bytes) -> Result<Json<Vec<Tested>>, Failure> {
+    let request = match body.as_ref() {
+        [] => TestRequest::default(),
+        json => serde_json::from_slice(json).map_err(|error| {
+            Failure::Rejected(format!(
+                "the body is no test request: {error}; send {{\"receiver\": \"it-ops\"}} or nothing"
+            ))
+        })?,
+    };
+    ask(&agent, |answer| Request::TestNotify(request, answer)).await.map(Json)
 }
 
 async fn release_flag(

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod agent;
 pub mod attempt;
+mod authorities;
 pub mod cli;
 pub mod control;
 pub mod datapath;
@@ -11,6 +12,7 @@ pub mod failure;
 pub mod identity;
 pub mod metrics;
 pub mod netlink;
+pub mod notify;
 pub mod outputs;
 pub mod policy;
 pub mod replace;

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use crate::agent::FlagCounts;
 use crate::datapath::{Hook, Position, RingUse};
 use crate::failure::Failure;
+use crate::notify::ReceiverStatus;
 use crate::status::{CoverageStatus, Status};
 use crate::store::StoreStatus;
 
@@ -39,6 +40,11 @@ struct ByHook {
     position: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReceiver {
+    receiver: String,
+}
+
 /// The whole answer. A registry for each: the numbers are the kernel's, nothing is kept between two answers.
 pub fn text(status: &Status) -> Result<String, Failure> {
     let mut registry = Registry::with_prefix("smtpfence");
@@ -49,6 +55,7 @@ pub fn text(status: &Status) -> Result<String, Failure> {
         tell_flags(&mut registry, flags);
     }
     tell_store(&mut registry, status.store.as_ref());
+    tell_notifications(&mut registry, &status.notify);
     tell_coverage(&mut registry, &status.coverage);
     tell_policy(&mut registry, status);
     let mut text = String::new();
@@ -109,6 +116,31 @@ fn tell_store(registry: &mut Registry, store: Option<&StoreStatus>) {
     registry.register("block_log_lag_seconds", help, constant(lag));
     let failing = u8::from(store.error.is_some());
     gauge(registry, "block_log_failing", "1 while the block log can't be written", failing);
+}
+
+/// The names of receivers are the admin's.
+fn tell_notifications(registry: &mut Registry, receivers: &[ReceiverStatus]) {
+    let [sent, retries, failed, dropped] = [(); 4].map(|()| Family::<ByReceiver, Counter>::default());
+    let [waiting, failing] = [(); 2].map(|()| Family::<ByReceiver, Gauge>::default());
+    for receiver in receivers {
+        let label = ByReceiver { receiver: receiver.name.clone() };
+        sent.get_or_create(&label).inc_by(receiver.counts.sent);
+        retries.get_or_create(&label).inc_by(receiver.counts.retries);
+        failed.get_or_create(&label).inc_by(receiver.counts.failed);
+        dropped.get_or_create(&label).inc_by(receiver.counts.dropped);
+        waiting.get_or_create(&label).set(whole(receiver.waiting));
+        failing.get_or_create(&label).set(i64::from(receiver.failing.is_some()));
+    }
+    registry.register("notify_sent", "Notifications that were delivered", sent);
+    registry.register("notify_retries", "Tries to deliver a notification that failed", retries);
+    registry.register("notify_failed", "Notifications that were given up", failed);
+    registry.register(
+        "notify_dropped",
+        "Events that a receiver was told only the number of, or not at all",
+        dropped,
+    );
+    registry.register("notify_waiting", "Events that a receiver has not been told yet", waiting);
+    registry.register("notify_failing", "1 while a receiver can't be told", failing);
 }
 
 /// Every combination, so that an alert on one that is not there yet can be written.

@@ -14,6 +14,7 @@ use crate::agent::{FlagCounts, NameCounts, Quarantined};
 use crate::datapath::{self, Counters, Coverage, HostCount, Pins, Position, RingUse, State};
 use crate::failure::Failure;
 use crate::metrics::PortStatus;
+use crate::notify::ReceiverStatus;
 use crate::policy;
 use crate::policy::compile::Instant;
 use crate::store::StoreStatus;
@@ -51,6 +52,8 @@ pub struct Status {
     pub flags: Option<FlagCounts>,
     /// What is known of the names of destinations; none where the policy doesn't ask for it, or no agent runs.
     pub names: Option<NameCounts>,
+    /// Who is told of flags and alarms, and how that goes; none is told while no agent runs.
+    pub notify: Vec<ReceiverStatus>,
     /// Why the newest reload was refused; none after one that was not.
     pub reload_error: Option<String>,
     /// The revision that the policy file has now; it comes into force only by a reload. None where it can't be read.
@@ -185,6 +188,7 @@ impl Status {
             quarantine: Vec::new(),
             flags: None,
             names: None,
+            notify: Vec::new(),
             reload_error: None,
             file_revision,
             pending: None,

@@ -12,6 +12,7 @@ use policy_user::agent::hosts::Departed;
 use policy_user::agent::{FlagCounts, Request};
 use policy_user::datapath::{Coverage, Hook, Position, ReasonCount, RingUse};
 use policy_user::metrics::{self, Port, PortStatus};
+use policy_user::notify::{Counts, ReceiverStatus, Stage, Trouble};
 use policy_user::status::{AgentInfo, CoverageStatus, HostsInfo, InForce, Status};
 use policy_user::store::StoreStatus;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -74,6 +75,19 @@ fn status() -> Status {
         }),
         metrics: None,
         ring: RingUse { waiting_bytes: 880, capacity_bytes: 4 << 20 },
+        notify: vec![ReceiverStatus {
+            name: "siem".to_owned(),
+            kind: "webhook",
+            to: "https://hooks.example.com".to_owned(),
+            events: Vec::new(),
+            digest: None,
+            waiting: 5,
+            counts: Counts { sent: 6, retries: 2, failed: 1, ..Counts::default() },
+            last_sent: None,
+            failing: Some(Trouble::new(Stage::Dns, "no address", "check the name")),
+            failing_at: None,
+            next_try: None,
+        }],
         quarantine: Vec::new(),
         reload_error: None,
         file_revision: Some("00ff".to_owned()),
@@ -92,6 +106,10 @@ fn the_numbers_of_the_status_are_exported() {
         r#"smtpfence_interfaces{hook="door",position="missing"} 1"#,
         r#"smtpfence_interfaces{hook="guard",position="behind"} 0"#,
         "smtpfence_lost_events_total 4",
+        r#"smtpfence_notify_sent_total{receiver="siem"} 6"#,
+        r#"smtpfence_notify_failed_total{receiver="siem"} 1"#,
+        r#"smtpfence_notify_waiting{receiver="siem"} 5"#,
+        r#"smtpfence_notify_failing{receiver="siem"} 1"#,
         "smtpfence_block_log_rows_total 8",
         "smtpfence_block_log_missed_total 2",
         "smtpfence_block_log_waiting 3",

@@ -75,9 +75,48 @@ fn whole() -> Value {
         },
         "identity": { "leases": ["/var/lib/misc/dnsmasq.leases"] },
         "metrics": { "listen": "127.0.0.1:9725" },
-        "notify": [],
+        "notify": receivers(),
         "end": true,
     })
+}
+
+/// Every key of receivers; one of them is told by one way only.
+fn receivers() -> Value {
+    let told = |name: &str, way: &str, how: Value| {
+        json!({
+            "name": name,
+            way: how,
+            "events": ["infected"],
+            "group": "60s",
+            "repeat_after": "24h",
+            "digest": "08:00",
+        })
+    };
+    let (authorities, secret) = ("/etc/smtpfence/authority.pem", "/etc/smtpfence/secret");
+    let webhook = json!({ "url": "https://x.example/", "secret_file": secret, "authorities": authorities });
+    let email = json!({
+        "server": "mail.example.com",
+        "user": "gw",
+        "password_file": secret,
+        "from": "gw@example.com",
+        "to": "it@example.com",
+        "authorities": authorities,
+    });
+    let exec = json!({ "program": "/usr/local/sbin/page", "arguments": ["a"], "timeout": "10s" });
+    json!([told("a", "webhook", webhook), told("b", "email", email), told("c", "exec", exec)])
+}
+
+/// Whether a key is left out of `receivers` because its receiver is told by another way.
+fn is_other_way(at: &str, key: &str, map: &Map<String, Value>) -> bool {
+    is_receiver(at) && is_way(key) && !map.contains_key(key)
+}
+
+fn is_receiver(at: &str) -> bool {
+    at.strip_prefix("/notify/").is_some_and(|index| !index.contains('/'))
+}
+
+fn is_way(key: &str) -> bool {
+    ["webhook", "email", "exec"].contains(&key)
 }
 
 /// Every number of detection.
@@ -179,7 +218,13 @@ fn the_shipped_schema_is_what_the_program_prints() {
     let path = Path::new(POLICIES).join("policy.schema.json");
     let printed = format!("{:#}\n", schema::document());
     shipped(&path, &printed);
-    for file in ["office.yaml", "monitor-first.yaml", "branch-no-mailserver.yaml", "contain-infected.yaml"] {
+    for file in [
+        "office.yaml",
+        "office-notify.yaml",
+        "monitor-first.yaml",
+        "branch-no-mailserver.yaml",
+        "contain-infected.yaml",
+    ] {
         let text = fs::read_to_string(Path::new(POLICIES).join(file)).unwrap();
         assert!(text.starts_with("# yaml-language-server: $schema=policy.schema.json\n"), "{file}");
     }
@@ -197,6 +242,7 @@ fn the_loader_knows_the_keys_of_the_schema_and_no_other() {
         let mut known = keys(schema["properties"].as_object().unwrap());
         // Only one form of an exception's end can stand in it; what `include` names is not there.
         known.retain(|key| !matches!((at, key.as_str()), ("/exceptions/0", "until") | ("", "include")));
+        known.retain(|key| !is_other_way(at, key, map));
         assert_eq!(keys(map), known, "{at}");
         assert_eq!(schema["additionalProperties"], false, "{at}");
         let mut policy = whole();
@@ -216,6 +262,7 @@ fn the_same_keys_are_mandatory() {
                 ("", "end") => &["missing-end"],
                 ("/exceptions/0", "for") => &["missing-key"],
                 ("/exceptions/0", "since") => &["length-without-since"],
+                (at, key) if is_receiver(at) && is_way(key) => &["no-way"],
                 _ if required.contains(&json!(key)) => &["missing-key"],
                 _ => &[],
             };

@@ -170,6 +170,7 @@ impl Dice {
             retention: Default::default(),
             metrics: None,
             lease_files: Vec::new(),
+            receivers: Vec::new(),
             detection: Detection::default(),
         }
     }

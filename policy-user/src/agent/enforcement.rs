@@ -15,6 +15,7 @@ use super::detection::Detection;
 use super::history::History;
 use super::hosts::Departed;
 use super::interfaces::{Absent, attachable, bound_interfaces, index_of, present};
+use super::log_writer::LogWriter;
 use super::names::{HandOver, NameCounts, NameWatch};
 use super::pending::Trial;
 use super::quarantine::Quarantine;
@@ -27,7 +28,7 @@ use crate::datapath::{
 use crate::failure::Failure;
 use crate::netlink::{Changes, Interface, Netlink};
 use crate::policy::compile::{Instant, Tables, compile};
-use crate::policy::{self, LoadedPolicy, Policy};
+use crate::policy::{self, LoadedPolicy, Policy, Topic};
 use crate::status::{AgentInfo, InForce, Status};
 
 pub use quarantine::Released;
@@ -148,19 +149,22 @@ impl Enforcement {
 
     /// Looks whether our programs still stand first at every hook, and puts them there again where they don't: a program
     /// in front of ours can let packets out before ours sees them.
-    pub async fn watch_hooks(&mut self) {
+    pub async fn watch_hooks(&mut self, writer: &LogWriter) {
         let lost = |coverage: &&Coverage| {
             matches!(datapath::position(&self.pins, coverage), Position::Behind | Position::Missing)
         };
         let Some(place) = self.in_force.interfaces.iter().find(lost).cloned() else { return };
-        log::error!(
-            "ALARM: another program stands in front of ours on {} ({:?}), or ours is gone: putting ours first again",
-            place.interface,
-            place.hook
+        let told = format!(
+            "another program stands in front of ours on {} ({:?}), or ours is gone: putting ours first again",
+            place.interface, place.hook
         );
+        log::error!("ALARM: {told}");
+        writer.notifier().alarm(Topic::Coverage, &place.interface, &told);
         // The kernel refuses to attach one program twice, so it takes a generation of its own.
         if let Err(error) = self.swap_in(self.policy.clone(), Absent::Waited).await {
-            log::error!("ALARM: {} is not safe: {error}", place.interface);
+            let told = format!("{} is not safe: {error}", place.interface);
+            log::error!("ALARM: {told}");
+            writer.notifier().alarm(Topic::Coverage, &format!("{} not safe", place.interface), &told);
         }
     }
 
@@ -229,6 +233,16 @@ impl Enforcement {
         status.reload_error = self.reload_error.clone();
         status.tell_trial(self.trial.as_ref());
         Ok(status)
+    }
+
+    /// Attempts without an event, because the ring was full; since the state maps were made.
+    pub fn lost_events(&self) -> Result<u64, Failure> {
+        Ok(self.state.counters()?.lost_events())
+    }
+
+    /// Why the newest reload was refused.
+    pub fn reload_error(&self) -> Option<&str> {
+        self.reload_error.as_deref()
     }
 
     pub fn events(&self) -> Result<EventStream, Failure> {

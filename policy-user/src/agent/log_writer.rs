@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::FlagEvent;
 use crate::attempt::Attempt;
 use crate::datapath::PacketCounts;
+use crate::notify::Notifier;
 use crate::outputs::{Entry, Outputs};
 use crate::policy::Policy;
 use crate::status::InForce;
@@ -41,6 +42,7 @@ pub struct LogWriter {
     file: Arc<Mutex<Option<PathBuf>>>,
     outputs: Arc<Mutex<Outputs>>,
     store: Store,
+    notifier: Notifier,
     work: mpsc::Sender<Work>,
 }
 
@@ -55,6 +57,7 @@ impl LogWriter {
         let packets = Box::new(move |attempt: &AttemptKey| packets.of(attempt));
         let surroundings = Surroundings { packets, ..Surroundings::default() };
         let store = Store::start_in(state_dir, policy.retention, surroundings);
+        let notifier = Notifier::start(state_dir, policy);
         let (sender, mut work) = mpsc::channel(QUEUE);
         let file = Arc::new(Mutex::new(policy.log_file.clone()));
         let outputs = Arc::new(Mutex::new(Outputs::start(policy.log_targets.clone())));
@@ -72,7 +75,7 @@ impl LogWriter {
                 }
             }
         });
-        Self { format, file, outputs, store, work: sender }
+        Self { format, file, outputs, store, notifier, work: sender }
     }
 
     /// Sends later batches to where this policy wants them.
@@ -81,6 +84,7 @@ impl LogWriter {
             target.clone_from(&policy.log_file);
         }
         self.store.set_retention(policy.retention);
+        self.notifier.follow(policy);
         // Outputs that stay keep their connections and what waits in their queues.
         if let Ok(mut outputs) = self.outputs.lock()
             && outputs.targets() != policy.log_targets
@@ -125,8 +129,9 @@ impl LogWriter {
         self.store.append(attempts).await;
     }
 
-    /// Queues changes of flags.
+    /// Queues changes of flags, and tells the receivers.
     pub async fn write_flags(&self, flags: &[FlagEvent]) {
+        self.notifier.flags(flags);
         self.copy(flags, |flag| flag.time);
         // People read them in the agent's own log, which has them already.
         if self.format != Format::Human && !flags.is_empty() {
@@ -163,6 +168,10 @@ impl LogWriter {
         }
         // The thread ends only after the last handle, so the queue is open.
         let _ = self.work.send(Work::Write(text)).await;
+    }
+
+    pub fn notifier(&self) -> &Notifier {
+        &self.notifier
     }
 
     pub fn store_status(&self) -> StoreStatus {

@@ -1,5 +1,6 @@
 //! The agent: puts the policy in force, keeps it so while the network changes, and reads what the kernel reports.
 
+mod alarms;
 mod detection;
 mod enforcement;
 pub mod history;
@@ -30,7 +31,10 @@ use crate::control;
 use crate::datapath::{self, KernelLog};
 use crate::failure::Failure;
 use crate::metrics;
+use crate::notify::{self, ReceiverStatus, TestRequest, Tested};
+use crate::policy::Policy;
 use crate::status::{AgentInfo, InForce, Status};
+use alarms::Alarms;
 use detection::Detection;
 pub use detection::{AcknowledgeRequest, FlagCounts, FlagEvent, Flagged, remembered};
 use enforcement::{Enforcement, Released};
@@ -78,6 +82,8 @@ pub enum Request {
     Flags(Answer<Vec<Flagged>>),
     /// A host, by MAC or address; who asks.
     ReleaseFlag(String, Option<String>, Answer<FlagEvent>),
+    Notify(Answer<Vec<ReceiverStatus>>),
+    TestNotify(TestRequest, Answer<Vec<Tested>>),
     /// The same with a note.
     AcknowledgeFlag(String, AcknowledgeRequest, Option<String>, Answer<FlagEvent>),
 }
@@ -134,6 +140,7 @@ pub async fn run(
     let mut manager = ServiceManager::find();
     manager.ready();
 
+    let mut alarms = Alarms::new(&enforcement);
     let mut look = tokio::time::interval(WATCH);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reap = tokio::time::interval(hosts::REAP);
@@ -161,8 +168,9 @@ pub async fn run(
                 request => answer(request, &mut enforcement, &info, &writer, &metrics).await,
             },
             _ = look.tick() => {
-                enforcement.watch_hooks().await;
+                enforcement.watch_hooks(&writer).await;
                 enforcement.watch_quarantine().await;
+                alarms.look(&enforcement, &writer);
             }
             () = detection.infection() => enforcement.watch_quarantine().await,
             _ = reap.tick() => enforcement.reap_hosts(),
@@ -183,6 +191,7 @@ pub async fn run(
     control.abort();
     let _ = fs::remove_file(&config.control);
     pump.stop().await;
+    writer.notifier().close();
     detection.save();
     log::info!("stopped; the policy stays in force (`smtpfence detach` ends it)");
     Ok(())
@@ -232,7 +241,8 @@ async fn answer(
         Request::Status(answer) => {
             let status = enforcement.status(info);
             let (store, metrics) = (Some(writer.store_status()), metrics.status());
-            drop(answer.send(status.map(|status| Status { store, metrics, ..status })));
+            let notify = writer.notifier().status();
+            drop(answer.send(status.map(|status| Status { store, metrics, notify, ..status })));
         }
         Request::Hosts(answer) => drop(answer.send(enforcement.hosts())),
         Request::Policy(answer) => drop(answer.send(Ok(enforcement.running_policy()))),
@@ -259,6 +269,8 @@ async fn answer(
             }
             drop(answer.send(result.map(|released| released.was)));
         }
+        Request::Notify(answer) => drop(answer.send(Ok(writer.notifier().status()))),
+        Request::TestNotify(request, answer) => test_notify(request, enforcement.policy(), answer),
         Request::Flags(answer) => drop(answer.send(Ok(enforcement.detection().flags()))),
         Request::ReleaseFlag(host, user, answer) => {
             let result = enforcement.release_flag(&host, user.as_deref());
@@ -274,6 +286,16 @@ async fn answer(
             }
             drop(answer.send(result));
         }
+    }
+}
+
+/// Beside everything else: a receiver that is away must not hold up the agent.
+fn test_notify(request: TestRequest, policy: &Policy, answer: Answer<Vec<Tested>>) {
+    match notify::chosen(policy, request.receiver.as_deref()) {
+        Ok(receivers) => {
+            tokio::spawn(async move { drop(answer.send(Ok(notify::test(receivers).await))) });
+        }
+        Err(error) => drop(answer.send(Err(error))),
     }
 }
 

@@ -18,6 +18,7 @@ mod lines;
 mod log;
 mod manual;
 mod migrate;
+mod notify;
 mod quarantine;
 mod reload;
 mod report;
@@ -106,6 +107,8 @@ enum Verb {
     Allow(allow::Args),
     /// List the hosts that behave like bots or are set up wrongly, with the evidence; acknowledge or release one.
     Flags(flags::Args),
+    /// List who is told of flags and alarms, and how that goes; `--test` sends a message.
+    Notify(notify::Args),
     /// Block a client's mail for a time, whatever the policy permits it; or list who is blocked so.
     Quarantine(quarantine::Args),
     /// End a client's quarantine.
@@ -182,6 +185,7 @@ pub fn main() -> ExitCode {
         Verb::Restore(args) => finish(restore::run(&args)),
         Verb::Allow(args) => finish(allow::run(&args)),
         Verb::Flags(args) => finish(flags::run(&args)),
+        Verb::Notify(args) => finish(notify::run(&args)),
         Verb::Quarantine(args) => finish(quarantine::run(args)),
         Verb::Release(args) => finish(quarantine::release(&args)),
         Verb::Doctor(args) => doctor::run(&args),

@@ -71,6 +71,7 @@ fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
     print_flags(out, &status["flags"])?;
     print_port(out, &status["metrics"])?;
     print_names(out, &status["names"])?;
+    print_failing_receivers(out, &status["notify"])?;
     print_counters(out, status)
 }
 
@@ -107,6 +108,19 @@ fn print_port(out: &mut impl Write, port: &Value) -> io::Result<()> {
             )
         }
     }
+}
+
+/// Those that can be told need no line.
+fn print_failing_receivers(out: &mut impl Write, receivers: &Value) -> io::Result<()> {
+    for receiver in receivers.as_array().into_iter().flatten().filter(|it| !it["failing"].is_null()) {
+        writeln!(
+            out,
+            "notify      {} CAN'T BE TOLD: {}; `smtpfence notify` says more",
+            text(&receiver["name"]),
+            text(&receiver["failing"]["why"])
+        )?;
+    }
+    Ok(())
 }
 
 /// What is not as the policy file says, and what is about to change.

@@ -1,17 +1,16 @@
 //! Syslog servers: messages of RFC 5424 over UDP (RFC 5426), TCP (RFC 6587, octet counting) or TLS (RFC 5425).
 
-use std::fs;
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs as _, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::{Entry, Sink};
+use crate::authorities;
 use crate::policy::Transport;
 
 /// Facility 10 (security and authorisation), severity 4 (warning).
@@ -109,7 +108,7 @@ impl Syslog {
         let host = host.trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(host).map_err(io::Error::other)?;
         let config = ClientConfig::builder()
-            .with_root_certificates(authorities(self.authorities.as_deref())?)
+            .with_root_certificates(authorities::load(self.authorities.as_deref())?)
             .with_no_client_auth();
         let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
         Ok(Connection::Tls(Box::new(StreamOwned::new(session, stream))))
@@ -144,23 +143,6 @@ fn connect_tcp(server: &str) -> io::Result<TcpStream> {
         }
     }
     Err(last)
-}
-
-fn authorities(file: Option<&Path>) -> io::Result<RootCertStore> {
-    let mut store = RootCertStore::empty();
-    match file {
-        Some(path) => {
-            let pem = fs::read(path)?;
-            for certificate in CertificateDer::pem_slice_iter(&pem) {
-                store.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
-            }
-        }
-        None => drop(store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-    }
-    if store.is_empty() {
-        return Err(io::Error::other("no certificate of an authority to check the server's against"));
-    }
-    Ok(store)
 }
 
 fn message(host: &str, entry: &Entry) -> String {

@@ -95,6 +95,8 @@ pub enum Kind {
     Detection,
     /// What becomes of infected hosts.
     Quarantine,
+    /// Who is told.
+    Notify,
 }
 
 impl Kind {
@@ -115,6 +117,7 @@ impl Kind {
             Self::LogFile => "log file",
             Self::LogTargets => "log also to",
             Self::Metrics => "metrics",
+            Self::Notify => "notify",
             Self::Detection => "detection",
             Self::Quarantine => "quarantine",
         }

@@ -19,8 +19,8 @@ mod sections;
 
 pub use numbers::Numbers;
 pub use sections::{
-    Detection, Exception, File, Fragment, FragmentNetworks, Group, GroupDetection, Identity, InsideEntry,
-    Interfaces, Log, MailServer, Metrics, Names, Networks, Ports, Quarantine,
+    Detection, Email, Exception, Exec, File, Fragment, FragmentNetworks, Group, GroupDetection, Identity,
+    InsideEntry, Interfaces, Log, MailServer, Metrics, Names, Networks, Ports, Quarantine, Receiver, Webhook,
 };
 
 /// What stands at a key.
@@ -204,30 +204,6 @@ impl<'de> Deserialize<'de> for GlobOrEntry {
             }
         }
         deserializer.deserialize_any(Either)
-    }
-}
-
-/// Whatever stands at the key of a feature that doesn't exist yet.
-#[derive(Debug)]
-pub struct Anything;
-
-impl<'de> Deserialize<'de> for Anything {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self)
-    }
-}
-
-impl Shape for Anything {
-    const EXPECTED: &'static str = "anything";
-    const ADVICE: &'static str = "remove it";
-    fn accepts(_: Kind) -> bool {
-        true
-    }
-}
-
-impl Described for Anything {
-    fn schema() -> Value {
-        json!({})
     }
 }
 

@@ -13,6 +13,7 @@ mod load;
 pub mod migrate;
 mod model;
 mod places;
+mod receivers;
 pub mod reference;
 pub mod schema;
 mod source;
@@ -26,4 +27,5 @@ pub use model::{
     Detection, Exception, Group, InsideEntry, InterfaceGlob, LearntNames, LoadedPolicy, LogTarget,
     MailServer, Mode, OnBlock, Policy, Quarantine, Retention, Revision, Scope, Transport, Treatment,
 };
-pub use source::{SourceError, Strictness};
+pub use receivers::{Email, Exec, Receiver, Security, Topic, Way, Webhook};
+pub use source::{SourceError, Strictness, changeable_by_others};

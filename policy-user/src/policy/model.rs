@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::receivers::Receiver;
 use crate::detect::{HostKey, Limits};
 
 /// One valid policy.
@@ -47,6 +48,8 @@ pub struct Policy {
     pub lease_files: Vec<PathBuf>,
     /// The loopback address on which the metrics can be asked for: `metrics.listen`.
     pub metrics: Option<SocketAddr>,
+    /// Who is told of flags and alarms.
+    pub receivers: Vec<Receiver>,
 }
 
 /// How long attempts are kept, and in how much room.

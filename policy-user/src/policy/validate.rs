@@ -26,6 +26,7 @@ mod log;
 mod mail_servers;
 mod metrics;
 mod networks;
+mod notify;
 mod ports;
 mod quarantine;
 mod spelling;
@@ -86,7 +87,7 @@ pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &M
     let metrics = metrics::validate(&file.metrics, root, findings);
     let detection = detection::validate(&file.detection, root, findings);
     let quarantine = quarantine::validate(&file.quarantine, root, &ports, findings);
-    refuse_unsupported(file, root, findings);
+    let receivers = notify::validate(&file.notify, root, findings);
     check_end(&file.end, root, findings);
     if findings.has_errors() {
         return None;
@@ -110,6 +111,7 @@ pub fn validate(written: &WrittenPolicy, findings: &mut Findings<'_>, moment: &M
         retention: log.retention,
         lease_files,
         metrics,
+        receivers,
         detection,
         quarantine,
     })
@@ -168,19 +170,6 @@ fn gateway_mail(
         findings.warn("gateway-mail-without-outside", at, message, help);
     }
     word == "allow"
-}
-
-/// A key that is read but not obeyed would be a promise broken in silence.
-fn refuse_unsupported(file: &file::File, root: Spot<'_>, findings: &mut Findings<'_>) {
-    let mut refuse = |key: &str, inert: &str| {
-        let help = format!("remove it, or write `{inert}`").replace(", or write ``", "");
-        let message = format!("`{key}` is not yet supported");
-        findings.error("not-yet-supported", root.key(key).span(), message, help);
-    };
-    if matches!(&file.notify, Written::As(list) if !list.is_empty()) {
-        refuse("notify", "notify: []");
-    }
-    findings.optional(&file.notify, root, "notify");
 }
 
 /// The closing key: without it the beginning of a policy is often a valid, other policy.

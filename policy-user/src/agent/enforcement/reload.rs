@@ -13,7 +13,7 @@ use crate::agent::interfaces::Absent;
 use crate::agent::log_writer::LogWriter;
 use crate::agent::pending::{Failed, Trial};
 use crate::failure::Failure;
-use crate::policy::{self, LoadedPolicy};
+use crate::policy::{self, LoadedPolicy, Topic};
 use crate::status::InForce;
 
 /// How long after a failed rollback the next is tried.
@@ -189,6 +189,7 @@ impl Enforcement {
             self.config.policy.display()
         );
         log::error!("{told}");
+        writer.notifier().alarm(Topic::Reload, &failed, &told);
         Ok(told)
     }
 

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::policy::{LoadedPolicy, MailServer, Mode, OnBlock, Policy, Quarantine, Treatment};
+use crate::policy::{LoadedPolicy, MailServer, Mode, OnBlock, Policy, Quarantine, Receiver, Treatment};
 
 /// Entries of a list that the summary shows.
 const SHOWN: usize = 10;
@@ -79,7 +79,12 @@ pub fn as_json(loaded: &LoadedPolicy, now: Timestamp) -> Value {
         "log_targets": policy.log_targets.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "lease_files": policy.lease_files,
         "metrics": policy.metrics,
+        "notify": policy.receivers.iter().map(receiver).collect::<Vec<Value>>(),
     })
+}
+
+fn receiver(receiver: &Receiver) -> Value {
+    json!({ "name": receiver.name, "kind": receiver.way.label(), "to": receiver.way.to_string(), "events": receiver.topics })
 }
 
 /// What a policy means, for people.
@@ -123,6 +128,10 @@ impl Display for Summary<'_> {
         }
         if let Some(address) = &policy.metrics {
             writeln!(f, "  metrics       http://{address}/metrics")?;
+        }
+        if !policy.receivers.is_empty() {
+            let one = |it: &Receiver| format!("{} ({} to {})", it.name, it.way.label(), it.way);
+            writeln!(f, "  notify        {}", shown(&policy.receivers, one))?;
         }
         self.groups(f)?;
         self.mail_servers(f)?;

@@ -1,6 +1,7 @@
 //! What policies say once: ports, interfaces, the gateway's own mail, the log.
 
 use super::super::model::{InterfaceGlob, Policy, Quarantine};
+use super::super::receivers::Receiver;
 use super::treatment::{entry_of, globs};
 use super::{Change, Kind, Sign};
 
@@ -40,7 +41,26 @@ pub fn differences(old: &Policy, new: &Policy) -> Vec<Change> {
     }
     changes.extend(detection(old, new));
     changes.extend(quarantine(&old.quarantine, &new.quarantine));
+    changes.extend(receivers(old, new));
     changes
+}
+
+/// Each receiver by its name; how it is told stands in the file.
+fn receivers(old: &Policy, new: &Policy) -> Option<Change> {
+    let shown = |policy: &Policy| {
+        let one = |it: &Receiver| format!("{} ({} to {})", it.name, it.way.label(), it.way);
+        let all: Vec<_> = policy.receivers.iter().map(one).collect();
+        if all.is_empty() { "nobody".to_owned() } else { all.join(", ") }
+    };
+    let differs = old.receivers != new.receivers;
+    let after = |shown: String, before: &str| {
+        if shown == before { format!("{shown}, told otherwise") } else { shown }
+    };
+    differs.then(|| {
+        let before = shown(old);
+        let after = after(shown(new), &before);
+        Change::new(Sign::Change, Kind::Notify).was(before).now(after)
+    })
 }
 
 /// A note that it differs is enough: the numbers stand in the file.

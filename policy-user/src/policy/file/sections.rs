@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::schema::{
     self, date, directory, duration, interface, interfaces, mac, name, networks, or, ports, text, words,
 };
-use super::{Anything, Described, GlobOrEntry, Kind, Numbers, OneOrMany, Section, Shape, Word, Written};
+use super::{Described, GlobOrEntry, Kind, Numbers, OneOrMany, Section, Shape, Word, Written};
 
 /// A key as it stands in the file.
 macro_rules! key {
@@ -96,6 +96,10 @@ macro_rules! section {
     };
 }
 
+mod notify;
+
+pub use notify::{Email, Exec, Receiver, Webhook};
+
 type List<T> = Vec<Written<T>>;
 
 const MODES: [&str; 2] = ["enforce", "audit"];
@@ -142,8 +146,8 @@ section!(
         identity: Identity,
         /// Where the metrics can be asked for, beside the control socket.
         metrics: Metrics,
-        /// Not yet supported.
-        notify: List<Anything> => json!({ "type": "array", "maxItems": 0 }),
+        /// Who is told of flagged hosts, and of alarms of smtpfence itself.
+        notify: List<Receiver>,
         /// The last key, always: a file that lost its tail is refused, not obeyed.
         end: bool => json!({ "const": true }),
     } "required": ["version", "name", "interfaces", "networks", "mode", "end"]

@@ -129,7 +129,10 @@ fn example(key: &str) -> &'static str {
     match key {
         "leases" => "/var/lib/misc/dnsmasq.leases",
         "providers" => "/etc/smtpfence/providers.csv",
-        "syslog_authorities" => "/etc/ssl/certs/ca-certificates.crt",
+        "secret_file" => "/etc/smtpfence/webhook.secret",
+        "password_file" => "/etc/smtpfence/mail.password",
+        "program" => "/usr/local/sbin/page-on-call",
+        "authorities" | "syslog_authorities" => "/etc/ssl/certs/ca-certificates.crt",
         _ => "/var/log/smtpfence/attempts.jsonl",
     }
 }
@@ -193,7 +196,7 @@ fn server(
 }
 
 /// `host:port` if `server` is a host name, an IPv4 address or an IPv6 address in brackets, with or without a port.
-fn with_port(server: &str, usual: u16) -> Option<String> {
+pub(super) fn with_port(server: &str, usual: u16) -> Option<String> {
     let (host, port) = match server.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
         _ => (server, usual),
