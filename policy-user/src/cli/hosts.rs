@@ -28,8 +28,7 @@ pub struct Args {
 }
 
 pub fn hosts(args: &Args) -> Result<(), Failure> {
-    let all = Reader::open(&args.state_dir).hosts(args.since)?;
-    let shown = &all[..all.len().min(args.limit)];
+    let (shown, all) = Reader::open(&args.state_dir).hosts(args.since, args.limit)?;
     let directory =
         super::block_on(async { Ok(Directory::read(&super::lease_files(&args.state_dir)).await) })?;
     let known: Vec<Option<Identity>> =
@@ -41,17 +40,16 @@ pub fn hosts(args: &Args) -> Result<(), Failure> {
                 shown.iter().zip(&known).map(|(host, identity)| with_identity(host, identity.as_ref()));
             writeln!(out, "{:#}", Value::Array(list.collect()))
         }
-        OutputFormat::Human => print_hosts(out, shown, &known, all.len(), args.since),
+        OutputFormat::Human => print_hosts(out, &shown, &known, all, args.since),
     })
 }
 
 pub fn destinations(args: &Args) -> Result<(), Failure> {
-    let all = Reader::open(&args.state_dir).destinations(args.since)?;
-    let shown = &all[..all.len().min(args.limit)];
+    let (shown, all) = Reader::open(&args.state_dir).destinations(args.since, args.limit)?;
     let out = &mut io::stdout().lock();
     printed(match args.format {
         OutputFormat::Json => writeln!(out, "{:#}", json!(shown)),
-        OutputFormat::Human => print_destinations(out, shown, all.len(), args.since),
+        OutputFormat::Human => print_destinations(out, &shown, all, args.since),
     })
 }
 
