@@ -53,18 +53,47 @@ pub const DESTINATIONS: Side<Option<IpAddr>> = Side {
     rows: "SELECT destination, host, context, time, unlisted FROM attempts WHERE time >= ?",
 };
 
-/// What is known of a key before its sums are read: as much as its place in the order needs.
-#[derive(Default)]
-struct Found {
-    attempts: u64,
-    last: i64,
-    /// Of the files that the beginning cuts.
-    from_rows: Sum,
-    /// Where the rest of its sums are: file and number in it.
-    kept: Vec<(usize, i64)>,
+/// What is known of keys before their sums are read: as much as their order needs. What is touched for each of a million
+/// entries is kept small, so that it stays in the processor's caches.
+struct Finds<K> {
+    numbers: HashMap<K, usize>,
+    /// By number: attempts and the last time.
+    totals: Vec<(u64, i64)>,
+    /// Sums of files that the beginning cuts.
+    from_rows: HashMap<usize, Sum>,
+    /// Where the rest of the sums are: number, file, number in the file.
+    kept: Vec<(usize, usize, i64)>,
 }
 
-type Finds<K> = HashMap<K, Found>;
+impl<K> Default for Finds<K> {
+    fn default() -> Self {
+        let (numbers, from_rows) = (HashMap::new(), HashMap::new());
+        Self { numbers, totals: Vec::new(), from_rows, kept: Vec::new() }
+    }
+}
+
+impl<K: Hash + Eq> Finds<K> {
+    fn add(&mut self, key: K, attempts: u64, last: i64) -> usize {
+        let number = *self.numbers.entry(key).or_insert(self.totals.len());
+        match self.totals.get_mut(number) {
+            Some(total) => *total = (total.0 + attempts, total.1.max(last)),
+            None => self.totals.push((attempts, last)),
+        }
+        number
+    }
+
+    fn join(&mut self, other: Self) {
+        let mut here = vec![0; other.totals.len()];
+        for (key, number) in other.numbers {
+            let (attempts, last) = other.totals[number];
+            here[number] = self.add(key, attempts, last);
+        }
+        for (number, sum) in other.from_rows {
+            self.from_rows.entry(here[number]).or_default().merge(&sum);
+        }
+        self.kept.extend(other.kept.into_iter().map(|(number, file, id)| (here[number], file, id)));
+    }
+}
 
 /// The first `limit` by attempts, the most first, of everything since then (microseconds since 1970, UTC), and how many
 /// there are in all. Only of those that are returned the sums are read: they are the larger part of a file's tables.
@@ -76,19 +105,27 @@ pub fn busiest<K: Hash + Ord + Send>(
 ) -> Result<(Vec<(K, Sum)>, usize), Failure> {
     let finds =
         in_parallel(files, |finds: &mut Finds<K>, number, file| find(file, number, since, side, finds))?;
-    let mut order: Vec<(K, Found)> = join(finds).into_iter().collect();
-    let total = order.len();
-    order.sort_unstable_by(|(a, x), (b, y)| (y.attempts, y.last, a).cmp(&(x.attempts, x.last, b)));
+    let mut all = Finds::default();
+    finds.into_iter().for_each(|part| all.join(part));
+    let Finds { numbers, totals, mut from_rows, kept } = all;
+    let total = totals.len();
+    let mut order: Vec<(K, usize)> = numbers.into_iter().collect();
+    order.sort_unstable_by(|(a, x), (b, y)| (totals[*y], a).cmp(&(totals[*x], b)));
     order.truncate(limit);
+    let ranks: HashMap<usize, usize> =
+        order.iter().enumerate().map(|(rank, (_, number))| (*number, rank)).collect();
     // By file, because opening one takes longer than reading a sum from it.
     let mut places: Vec<Vec<(usize, i64)>> = files.iter().map(|_| Vec::new()).collect();
-    for (rank, (_, found)) in order.iter().enumerate() {
-        found.kept.iter().for_each(|(file, id)| places[*file].push((rank, *id)));
+    for (number, file, id) in kept {
+        if let Some(rank) = ranks.get(&number) {
+            places[file].push((*rank, id));
+        }
     }
     let kept = in_parallel(files, |sums: &mut HashMap<usize, Sum>, number, file| {
         read_kept(file, side, &places[number], sums)
     })?;
-    let mut list: Vec<(K, Sum)> = order.into_iter().map(|(key, found)| (key, found.from_rows)).collect();
+    let cut = |(key, number)| (key, from_rows.remove(&number).unwrap_or_default());
+    let mut list: Vec<(K, Sum)> = order.into_iter().map(cut).collect();
     for (rank, sum) in kept.iter().flatten() {
         list[*rank].1.merge(sum);
     }
@@ -121,19 +158,6 @@ fn in_parallel<T: Default + Send>(
     })
 }
 
-fn join<K: Hash + Eq>(finds: Vec<Finds<K>>) -> Finds<K> {
-    let mut finds = finds.into_iter();
-    let mut all = finds.next().unwrap_or_default();
-    for (key, found) in finds.flatten() {
-        let into = all.entry(key).or_default();
-        into.attempts += found.attempts;
-        into.last = into.last.max(found.last);
-        into.from_rows.merge(&found.from_rows);
-        into.kept.extend(found.kept);
-    }
-    all
-}
-
 fn find<K: Hash + Eq>(
     file: &Connection,
     number: usize,
@@ -160,10 +184,9 @@ fn find_kept<K: Hash + Eq>(
     let mut statement = file.prepare(side.listing)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let found = finds.entry((side.key)(row, 3)?).or_default();
-        found.attempts += row.get::<_, i64>(1)?.unsigned_abs();
-        found.last = found.last.max(row.get(2)?);
-        found.kept.push((number, row.get(0)?));
+        let attempts = row.get::<_, i64>(1)?.unsigned_abs();
+        let key = finds.add((side.key)(row, 3)?, attempts, row.get(2)?);
+        finds.kept.push((key, number, row.get(0)?));
     }
     Ok(())
 }
@@ -217,10 +240,8 @@ fn find_rows<K: Hash + Eq>(
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if let Some(sum) = found.get(&row.get(0)?) {
-            let into = finds.entry((side.key)(row, 3)?).or_default();
-            into.attempts += sum.attempts;
-            into.last = into.last.max(sum.last);
-            into.from_rows.merge(sum);
+            let key = finds.add((side.key)(row, 3)?, sum.attempts, sum.last);
+            finds.from_rows.entry(key).or_default().merge(sum);
         }
     }
     Ok(())
