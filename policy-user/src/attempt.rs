@@ -52,7 +52,7 @@ pub struct Attempt {
 }
 
 /// A MAC address, printed as `02:00:00:00:00:77`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
 /// What turns the kernel's numbers into words.

@@ -71,7 +71,6 @@ fn status() -> Status {
             acknowledged: 1,
             hosts: 40,
             untracked: 9,
-            ..FlagCounts::default()
         }),
         metrics: None,
         ring: RingUse { waiting_bytes: 880, capacity_bytes: 4 << 20 },
@@ -230,8 +229,9 @@ async fn the_port_answers_this_machine_and_nobody_else() {
         (format!("GET /metrics HTTP/1.1\r\nhost: {here}\r\nx: {}\r\n\r\n", "x".repeat(64 << 10)), "431"),
     ] {
         let answer = answered(address, &request).await;
-        assert!(answer.is_empty() || answer.split(' ').nth(1) == Some(code), "{request:.80}: {answer}");
-        assert!(!answer.is_empty() || code == "431", "{request:.80} is not answered");
+        // Who still sends when the answer comes may see no more of it than the end.
+        let cut_off = code == "431" && answer.is_empty();
+        assert!(cut_off || answer.split(' ').nth(1) == Some(code), "{request:.80}: {answer}");
     }
     assert_eq!(port.status(), Some(PortStatus { listen: address, error: None }));
     // The policy takes it back.

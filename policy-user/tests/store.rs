@@ -109,7 +109,7 @@ fn a_log_that_is_not_there_is_no_empty_log() {
     let reader = Reader::open(dir.path());
     let refusal = reader.log(&Filter::default(), 1).unwrap_err().to_string();
     assert!(refusal.contains("there is no block log in"), "{refusal}");
-    assert!(reader.hosts(Timestamp::UNIX_EPOCH).is_err());
+    assert!(reader.hosts(Timestamp::UNIX_EPOCH, 1).is_err());
     drop(Store::start(dir.path(), Retention::default()));
     assert_eq!(reader.log(&Filter::default(), 1).unwrap(), []);
 }
@@ -126,10 +126,12 @@ fn sums_are_those_of_the_rows() {
     };
     // Once from what the file has summed, once from its rows.
     for since in [early - Duration::from_secs(60), late - Duration::from_secs(60)] {
-        let hosts = reader.hosts(since).unwrap();
-        assert_eq!(hosts.len(), 50);
+        let (hosts, number) = reader.hosts(since, usize::MAX).unwrap();
+        assert_eq!((hosts.len(), number), (50, 50));
+        assert_eq!(reader.hosts(since, 7).unwrap(), (hosts[..7].to_vec(), 50));
         assert_eq!(hosts.iter().map(|host| host.totals.attempts).sum::<u64>(), counted(since));
-        let destinations = reader.destinations(since).unwrap();
+        let (destinations, number) = reader.destinations(since, usize::MAX).unwrap();
+        assert_eq!(reader.destinations(since, 1).unwrap(), (destinations[..1].to_vec(), number));
         assert_eq!(destinations.iter().map(|to| to.totals.attempts).sum::<u64>(), counted(since));
         let busiest = &hosts[0];
         let story = reader.host(busiest.client.unwrap(), since).unwrap().unwrap();
@@ -283,7 +285,7 @@ fn no_acknowledged_row_is_lost_to_kill_9() {
         for (n, row) in rows.iter().enumerate() {
             assert_eq!((row.sequence, &row.attempt.id), (n as i64 + 1, &format!("{n:012x}")));
         }
-        let sums = Reader::open(dir.path()).hosts(Timestamp::UNIX_EPOCH).unwrap();
+        let (sums, _) = Reader::open(dir.path()).hosts(Timestamp::UNIX_EPOCH, usize::MAX).unwrap();
         let summed: u64 = sums.iter().map(|host| host.totals.attempts).sum();
         assert_eq!(summed, rows.iter().map(|row| 1 + u64::from(row.attempt.unlisted)).sum::<u64>());
     }

@@ -43,7 +43,6 @@ pub struct Args {
 
 pub fn hosts(args: &HostsArgs) -> Result<(), Failure> {
     let HostsArgs { listing, flagged, control } = args;
-    let mut all = Reader::open(&listing.state_dir).hosts(listing.since)?;
     let verdicts = match Verdicts::read(control, &listing.state_dir) {
         Err(error) if *flagged => return Err(error),
         Err(error) => {
@@ -53,10 +52,14 @@ pub fn hosts(args: &HostsArgs) -> Result<(), Failure> {
         Ok(verdicts) => Some(verdicts),
     };
     let flag = |host: &HostTotal| verdicts.as_ref().and_then(|all| all.of(host.client, host.mac));
+    // A flagged host may be among the quietest.
+    let limit = if *flagged { usize::MAX } else { listing.limit };
+    let (mut shown, mut all) = Reader::open(&listing.state_dir).hosts(listing.since, limit)?;
     if *flagged {
-        all.retain(|host| flag(host).is_some());
+        shown.retain(|host| flag(host).is_some());
+        all = shown.len();
+        shown.truncate(listing.limit);
     }
-    let shown = &all[..all.len().min(listing.limit)];
     let directory =
         super::block_on(async { Ok(Directory::read(&super::lease_files(&listing.state_dir)).await) })?;
     let identity = |host: &HostTotal| host.client.map(|client| directory.look_up(client, host.mac));
@@ -65,7 +68,7 @@ pub fn hosts(args: &HostsArgs) -> Result<(), Failure> {
     let out = &mut io::stdout().lock();
     printed(match listing.format {
         OutputFormat::Json => writeln!(out, "{:#}", json!(listed)),
-        OutputFormat::Human => print_hosts(out, &listed, all.len(), args, verdicts.as_ref()),
+        OutputFormat::Human => print_hosts(out, &listed, all, args, verdicts.as_ref()),
     })
 }
 
@@ -80,12 +83,11 @@ struct Listed<'a> {
 }
 
 pub fn destinations(args: &Args) -> Result<(), Failure> {
-    let all = Reader::open(&args.state_dir).destinations(args.since)?;
-    let shown = &all[..all.len().min(args.limit)];
+    let (shown, all) = Reader::open(&args.state_dir).destinations(args.since, args.limit)?;
     let out = &mut io::stdout().lock();
     printed(match args.format {
         OutputFormat::Json => writeln!(out, "{:#}", json!(shown)),
-        OutputFormat::Human => print_destinations(out, shown, all.len(), args.since),
+        OutputFormat::Human => print_destinations(out, &shown, all, args.since),
     })
 }
 

@@ -78,8 +78,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 impl Report {
     fn of(args: &Args) -> Result<Self, Failure> {
         let reader = Reader::open(&args.state_dir);
-        let hosts = reader.hosts(args.since)?;
-        let destinations = reader.destinations(args.since)?;
+        // All of them: their sum is told.
+        let (hosts, hosts_total) = reader.hosts(args.since, usize::MAX)?;
+        let (destinations, destinations_total) = reader.destinations(args.since, args.limit)?;
         let directory =
             super::block_on(async { Ok(Directory::read(&super::lease_files(&args.state_dir)).await) })?;
         let known = |total: HostTotal| {
@@ -92,12 +93,12 @@ impl Report {
             policy: InForce::read(&args.state_dir).map(|in_force| (in_force.policy, in_force.revision)),
             attempts: hosts.iter().map(|host| host.totals.attempts).sum(),
             would_block: hosts.iter().map(|host| host.totals.would_block).sum(),
-            hosts_total: hosts.len(),
-            destinations_total: destinations.len(),
+            hosts_total,
+            destinations_total,
             reasons: reader.reasons(args.since)?,
             hours: reader.hours(args.since)?,
             hosts: hosts.into_iter().take(args.limit).map(known).collect(),
-            destinations: destinations.into_iter().take(args.limit).collect(),
+            destinations,
         })
     }
 

@@ -13,7 +13,7 @@ use super::sums::{self, Side};
 use crate::attempt::{Attempt, Mac};
 
 /// Who tried.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostKey {
     pub client: Option<IpAddr>,
     pub mac: Option<Mac>,
@@ -196,7 +196,7 @@ fn entries<K: Hash + Eq>(file: &Connection, side: &Side<K>) -> rusqlite::Result<
     let rows = statement.query_map([], |row| {
         let mut sum = Sum::default();
         sum.merge_kept(row)?;
-        Ok(((side.key)(row)?, Entry { id: row.get(6)?, sum, changed: false }))
+        Ok(((side.key)(row, 7)?, Entry { id: row.get(6)?, sum, changed: false }))
     })?;
     rows.collect()
 }

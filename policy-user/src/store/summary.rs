@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::reader::{Filter, Reader, read};
 use super::rollup::{HostKey, Sum, address_bytes};
-use super::sums::{self, sums};
+use super::sums::{self, busiest};
 use crate::attempt::Mac;
 use crate::failure::Failure;
 
@@ -73,20 +73,20 @@ pub struct HostStory {
 }
 
 impl Reader {
-    /// Every host with attempts since then, the busiest first.
-    pub fn hosts(&self, since: Timestamp) -> Result<Vec<HostTotal>, Failure> {
-        let sums = sums(&self.files()?, since.as_microsecond(), &sums::HOSTS)?;
-        let mut hosts: Vec<HostTotal> = sums.into_iter().map(|(key, sum)| host_total(key, &sum)).collect();
-        hosts.sort_by(|a, b| {
-            (b.totals.attempts, b.totals.last, a.client).cmp(&(a.totals.attempts, a.totals.last, b.client))
-        });
-        Ok(hosts)
+    /// The first `limit` hosts with attempts since then, the busiest first, and how many there are.
+    pub fn hosts(&self, since: Timestamp, limit: usize) -> Result<(Vec<HostTotal>, usize), Failure> {
+        let (busiest, total) = busiest(&self.files()?, since.as_microsecond(), &sums::HOSTS, limit)?;
+        Ok((busiest.into_iter().map(|(key, sum)| host_total(key, &sum)).collect(), total))
     }
 
-    /// Every destination that was tried since then, the most tried first.
-    pub fn destinations(&self, since: Timestamp) -> Result<Vec<DestinationTotal>, Failure> {
-        let sums = sums(&self.files()?, since.as_microsecond(), &sums::DESTINATIONS)?;
-        Ok(destination_totals(sums))
+    /// The first `limit` destinations that were tried since then, the most tried first, and how many there are.
+    pub fn destinations(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<DestinationTotal>, usize), Failure> {
+        let (busiest, total) = busiest(&self.files()?, since.as_microsecond(), &sums::DESTINATIONS, limit)?;
+        Ok((busiest.into_iter().map(destination_total).collect(), total))
     }
 
     /// What one client did since then; none if nothing.
@@ -178,13 +178,12 @@ fn host_total(key: HostKey, sum: &Sum) -> HostTotal {
     HostTotal { client, mac, interface, totals: totals(sum), destinations: sum.others.count() }
 }
 
+fn destination_total((destination, sum): (Option<IpAddr>, Sum)) -> DestinationTotal {
+    DestinationTotal { destination, totals: totals(&sum), clients: sum.others.count() }
+}
+
 fn destination_totals(sums: HashMap<Option<IpAddr>, Sum>) -> Vec<DestinationTotal> {
-    let total = |(destination, sum): (Option<IpAddr>, Sum)| DestinationTotal {
-        destination,
-        totals: totals(&sum),
-        clients: sum.others.count(),
-    };
-    let mut list: Vec<DestinationTotal> = sums.into_iter().map(total).collect();
+    let mut list: Vec<DestinationTotal> = sums.into_iter().map(destination_total).collect();
     list.sort_by(|a, b| {
         (b.totals.attempts, b.totals.last, a.destination).cmp(&(
             a.totals.attempts,

@@ -19,9 +19,12 @@ use crate::failure::Failure;
 
 /// What is summed by: one of the two tables of sums.
 pub struct Side<K> {
+    /// Number, attempts and last time of every entry, then what makes its key.
+    listing: &'static str,
     /// Its sums, in the order in which [`Sum::merge_kept`] reads them, then its number and what makes its key.
     pub all: &'static str,
-    pub key: fn(&Row<'_>) -> rusqlite::Result<K>,
+    /// Reads a key from the columns that begin there.
+    pub key: fn(&Row<'_>, usize) -> rusqlite::Result<K>,
     /// Numbers and addresses of the other table.
     others: &'static str,
     /// Its own and the other column of a row, then what both sides need.
@@ -29,12 +32,13 @@ pub struct Side<K> {
 }
 
 pub const HOSTS: Side<HostKey> = Side {
+    listing: "SELECT id, attempts, last, client, mac, interface FROM hosts",
     all: "SELECT attempts, would_block, first, last, reasons, destinations, id, client, mac, interface FROM hosts",
-    key: |row| {
+    key: |row, first| {
         Ok(HostKey {
-            client: row.get_ref(7)?.as_blob_or_null()?.and_then(address_of),
-            mac: row.get::<_, Option<i64>>(8)?.map(mac_of),
-            interface: row.get(9)?,
+            client: row.get_ref(first)?.as_blob_or_null()?.and_then(address_of),
+            mac: row.get::<_, Option<i64>>(first + 1)?.map(mac_of),
+            interface: row.get(first + 2)?,
         })
     },
     others: "SELECT id, destination FROM destinations",
@@ -42,78 +46,174 @@ pub const HOSTS: Side<HostKey> = Side {
 };
 
 pub const DESTINATIONS: Side<Option<IpAddr>> = Side {
+    listing: "SELECT id, attempts, last, destination FROM destinations",
     all: "SELECT attempts, would_block, first, last, reasons, clients, id, destination FROM destinations",
-    key: |row| Ok(row.get_ref(7)?.as_blob_or_null()?.and_then(address_of)),
+    key: |row, first| Ok(row.get_ref(first)?.as_blob_or_null()?.and_then(address_of)),
     others: "SELECT id, client FROM hosts",
     rows: "SELECT destination, host, context, time, unlisted FROM attempts WHERE time >= ?",
 };
 
-/// Sums of everything since then (microseconds since 1970, UTC). Several files are read at once.
-pub fn sums<K: Hash + Eq + Send>(
+/// What is known of keys before their sums are read: as much as their order needs. What is touched for each of a million
+/// entries is kept small, so that it stays in the processor's caches.
+struct Finds<K> {
+    numbers: HashMap<K, usize>,
+    /// By number: attempts and the last time.
+    totals: Vec<(u64, i64)>,
+    /// Sums of files that the beginning cuts.
+    from_rows: HashMap<usize, Sum>,
+    /// Where the rest of the sums are: number, file, number in the file.
+    kept: Vec<(usize, usize, i64)>,
+}
+
+impl<K> Default for Finds<K> {
+    fn default() -> Self {
+        let (numbers, from_rows) = (HashMap::new(), HashMap::new());
+        Self { numbers, totals: Vec::new(), from_rows, kept: Vec::new() }
+    }
+}
+
+impl<K: Hash + Eq> Finds<K> {
+    fn add(&mut self, key: K, attempts: u64, last: i64) -> usize {
+        let number = *self.numbers.entry(key).or_insert(self.totals.len());
+        match self.totals.get_mut(number) {
+            Some(total) => *total = (total.0 + attempts, total.1.max(last)),
+            None => self.totals.push((attempts, last)),
+        }
+        number
+    }
+
+    fn join(&mut self, other: Self) {
+        let mut here = vec![0; other.totals.len()];
+        for (key, number) in other.numbers {
+            let (attempts, last) = other.totals[number];
+            here[number] = self.add(key, attempts, last);
+        }
+        for (number, sum) in other.from_rows {
+            self.from_rows.entry(here[number]).or_default().merge(&sum);
+        }
+        self.kept.extend(other.kept.into_iter().map(|(number, file, id)| (here[number], file, id)));
+    }
+}
+
+/// The first `limit` by attempts, the most first, of everything since then (microseconds since 1970, UTC), and how many
+/// there are in all. Only of those that are returned the sums are read: they are the larger part of a file's tables.
+pub fn busiest<K: Hash + Ord + Send>(
     files: &[StoreFile],
     since: i64,
     side: &Side<K>,
-) -> Result<HashMap<K, Sum>, Failure> {
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<HashMap<K, Sum>, Failure> {
-        let mut sums = HashMap::new();
-        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            read(file, |connection| add_file(connection, since, side, &mut sums))?;
+    limit: usize,
+) -> Result<(Vec<(K, Sum)>, usize), Failure> {
+    let finds =
+        in_parallel(files, |finds: &mut Finds<K>, number, file| find(file, number, since, side, finds))?;
+    let mut all = Finds::default();
+    finds.into_iter().for_each(|part| all.join(part));
+    let Finds { numbers, totals, mut from_rows, kept } = all;
+    let total = totals.len();
+    let mut order: Vec<(K, usize)> = numbers.into_iter().collect();
+    order.sort_unstable_by(|(a, x), (b, y)| (totals[*y], a).cmp(&(totals[*x], b)));
+    order.truncate(limit);
+    let ranks: HashMap<usize, usize> =
+        order.iter().enumerate().map(|(rank, (_, number))| (*number, rank)).collect();
+    // By file, because opening one takes longer than reading a sum from it.
+    let mut places: Vec<Vec<(usize, i64)>> = files.iter().map(|_| Vec::new()).collect();
+    for (number, file, id) in kept {
+        if let Some(rank) = ranks.get(&number) {
+            places[file].push((*rank, id));
         }
-        Ok(sums)
+    }
+    let kept = in_parallel(files, |sums: &mut HashMap<usize, Sum>, number, file| {
+        read_kept(file, side, &places[number], sums)
+    })?;
+    let cut = |(key, number)| (key, from_rows.remove(&number).unwrap_or_default());
+    let mut list: Vec<(K, Sum)> = order.into_iter().map(cut).collect();
+    for (rank, sum) in kept.iter().flatten() {
+        list[*rank].1.merge(sum);
+    }
+    Ok((list, total))
+}
+
+/// Reads every file once, several at a time; what each worker has collected is returned.
+fn in_parallel<T: Default + Send>(
+    files: &[StoreFile],
+    add: impl Fn(&mut T, usize, &Connection) -> rusqlite::Result<()> + Sync,
+) -> Result<Vec<T>, Failure> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<T, Failure> {
+        let mut collected = T::default();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = files.get(number) else { return Ok(collected) };
+            read(file, |connection| add(&mut collected, number, connection))?;
+        }
     };
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
         let helpers: Vec<_> = (1..processors.min(files.len())).map(|_| scope.spawn(work)).collect();
-        let mut sums = work()?;
+        let mut all = vec![work()?];
         for helper in helpers {
-            // A helper that has panicked has said so; what it would have found is missing.
-            let found = helper
-                .join()
-                .map_err(|_| Failure::CouldNotRun("reading the block log failed".to_owned()))??;
-            for (key, sum) in found {
-                sums.entry(key).or_default().merge(&sum);
-            }
+            let failed = |_| Failure::CouldNotRun("reading the block log has failed".to_owned());
+            all.push(helper.join().map_err(failed)??);
         }
-        Ok(sums)
+        Ok(all)
     })
 }
 
-fn add_file<K: Hash + Eq>(
+fn find<K: Hash + Eq>(
     file: &Connection,
+    number: usize,
     since: i64,
     side: &Side<K>,
-    sums: &mut HashMap<K, Sum>,
+    finds: &mut Finds<K>,
 ) -> rusqlite::Result<()> {
     let span = file.query_row("SELECT min(first), max(last) FROM hosts", [], |row| {
         Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
     })?;
     match span {
-        (Some(first), _) if first >= since => add_whole(file, side, sums),
-        (_, Some(last)) if last >= since => add_rows(file, since, side, sums),
+        (Some(first), _) if first >= since => find_kept(file, number, side, finds),
+        (_, Some(last)) if last >= since => find_rows(file, since, side, finds),
         _ => Ok(()),
     }
 }
 
-fn add_whole<K: Hash + Eq>(
+fn find_kept<K: Hash + Eq>(
     file: &Connection,
+    number: usize,
     side: &Side<K>,
-    sums: &mut HashMap<K, Sum>,
+    finds: &mut Finds<K>,
 ) -> rusqlite::Result<()> {
-    let mut statement = file.prepare(side.all)?;
+    let mut statement = file.prepare(side.listing)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        sums.entry((side.key)(row)?).or_default().merge_kept(row)?;
+        let attempts = row.get::<_, i64>(1)?.unsigned_abs();
+        let key = finds.add((side.key)(row, 3)?, attempts, row.get(2)?);
+        finds.kept.push((key, number, row.get(0)?));
+    }
+    Ok(())
+}
+
+/// The sums of these numbers, by the rank that each belongs to.
+fn read_kept<K>(
+    file: &Connection,
+    side: &Side<K>,
+    places: &[(usize, i64)],
+    sums: &mut HashMap<usize, Sum>,
+) -> rusqlite::Result<()> {
+    let mut statement = file.prepare(&format!("{} WHERE id = ?", side.all))?;
+    for (rank, id) in places {
+        let mut rows = statement.query([id])?;
+        if let Some(row) = rows.next()? {
+            sums.entry(*rank).or_default().merge_kept(row)?;
+        }
     }
     Ok(())
 }
 
 /// By their numbers in this file first: names and addresses are looked up once each, not once a row.
-fn add_rows<K: Hash + Eq>(
+fn find_rows<K: Hash + Eq>(
     file: &Connection,
     since: i64,
     side: &Side<K>,
-    sums: &mut HashMap<K, Sum>,
+    finds: &mut Finds<K>,
 ) -> rusqlite::Result<()> {
     let contexts = contexts(file)?;
     let others: HashMap<i64, u32> = file
@@ -136,11 +236,12 @@ fn add_rows<K: Hash + Eq>(
             sum.others.insert_hash(*hash);
         }
     }
-    let mut statement = file.prepare(side.all)?;
+    let mut statement = file.prepare(side.listing)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        if let Some(sum) = found.get(&row.get(6)?) {
-            sums.entry((side.key)(row)?).or_default().merge(sum);
+        if let Some(sum) = found.get(&row.get(0)?) {
+            let key = finds.add((side.key)(row, 3)?, sum.attempts, sum.last);
+            finds.from_rows.entry(key).or_default().merge(sum);
         }
     }
     Ok(())

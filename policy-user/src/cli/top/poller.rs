@@ -177,7 +177,8 @@ impl Poller {
     }
 
     fn host_lines(&self) -> Result<Arc<Vec<HostLine>>, Failure> {
-        let totals = self.reader.hosts(day_ago())?;
+        // All of them: the filter and the order are the screen's.
+        let (totals, _) = self.reader.hosts(day_ago(), usize::MAX)?;
         let directory = self.directory();
         let line = |total: crate::store::HostTotal| {
             let who = total.client.map(|client| Who::of(&directory.look_up(client, total.mac)));
