@@ -235,14 +235,15 @@ fn read_all_destinations(file: &Connection) -> rusqlite::Result<Vec<(Vec<u8>, Su
 
 fn host_total(key: HostKey, sum: &Sum) -> HostTotal {
     let HostKey { client, mac, interface } = key;
-    HostTotal { client, mac, interface, totals: totals(sum), destinations: sum.others.count() }
+    let destinations = others(sum);
+    HostTotal { client, mac, interface, totals: totals(sum), destinations }
 }
 
 fn destination_totals(sums: HashMap<Vec<u8>, Sum>) -> Vec<DestinationTotal> {
     let total = |(destination, sum): (Vec<u8>, Sum)| DestinationTotal {
         destination: address_of(&destination),
         totals: totals(&sum),
-        clients: sum.others.count(),
+        clients: others(&sum),
     };
     let mut list: Vec<DestinationTotal> = sums.into_iter().map(total).collect();
     list.sort_by(|a, b| {
@@ -253,6 +254,11 @@ fn destination_totals(sums: HashMap<Vec<u8>, Sum>) -> Vec<DestinationTotal> {
         ))
     });
     list
+}
+
+/// Each attempt has one end: an estimate above that is wrong.
+fn others(sum: &Sum) -> u64 {
+    sum.others.count().min(sum.attempts)
 }
 
 fn totals(sum: &Sum) -> Totals {
