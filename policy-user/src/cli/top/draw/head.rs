@@ -9,6 +9,7 @@ use super::super::palette::Palette;
 use super::super::screen::Screen;
 use super::super::snapshot::{Agent, Snapshot};
 use super::columns::fit;
+use super::hosts::ago;
 use crate::cli::{harmless, text};
 
 /// Digits of a revision that tell it from others.
@@ -115,17 +116,15 @@ fn alarms(screen: &Screen, look: &Snapshot) -> Vec<String> {
     match (look.agent, screen.gone_since) {
         (Agent::Answers, _) => {}
         (Agent::Silent, _) => {
-            alarms.push("AGENT DOES NOT ANSWER: the kernel goes on enforcing and counting".to_owned());
+            alarms.push("AGENT DOES NOT ANSWER: the kernel goes on alone".to_owned());
         }
         (Agent::Gone, Some(since)) => alarms.push(format!(
-            "AGENT GONE since {} ({} s): the kernel goes on enforcing and counting",
+            "AGENT GONE since {} ({}): the kernel goes on alone",
             clock(since),
-            look.time.duration_since(since).as_secs()
+            ago(since, look.time)
         )),
         (Agent::Gone, None) => {
-            alarms.push(
-                "NO AGENT runs: the kernel goes on enforcing and counting what is shown here".to_owned(),
-            );
+            alarms.push("NO AGENT runs: the kernel goes on alone".to_owned());
         }
     }
     if let Err(why) = &look.status {

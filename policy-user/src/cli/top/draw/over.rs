@@ -75,7 +75,7 @@ fn help(palette: Palette) -> Vec<Line<'static>> {
         ("/", "filter: words that a line must contain, such as an"),
         ("", "address, name, MAC, interface, reason or verdict"),
         ("s", "order of the hosts: next column"),
-        ("Q", "quarantine a host      R  release it, or take its flag back"),
+        ("Q", "quarantine a host      R  release it, or its flag"),
         ("A", "allow: an exception for client and destination"),
         ("q x", "quit, as Ctrl-C does   Q, R and A ask before they act"),
     ];
