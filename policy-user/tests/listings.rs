@@ -132,3 +132,12 @@ fn a_reader_that_has_gone_is_no_error() {
         assert!(output.status.code() == Some(0) && !told.contains("panicked"), "{verb:?}: {told}");
     }
 }
+
+#[test]
+fn a_live_screen_without_a_terminal_is_refused_in_one_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = smtpfence(dir.path(), &["top", "--state-dir", ".", "--control", "socket"]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!((refused.status.code(), told.lines().count()), (Some(2), 1), "{told}");
+    assert!(told.contains("needs a terminal") && refused.stdout.is_empty(), "{told}");
+}

@@ -165,6 +165,7 @@ fn accounts_and_metrics_are_told_on_the_control_socket_and_stay_small() -> Resul
     let one = hosts.iter().find(|host| host["address"] == "10.25.4.1").context("the host is not listed")?;
     ensure!(one["mac"] == lab.client(0).mac().to_string() && one["attempts"] == 1, "{one:#}");
     ensure!(one["last_reason"] == "not-a-mail-server" && one["first_seen"].is_string(), "{one:#}");
+    ensure!(one["interface"] == "lan0", "{one:#}");
     Ok(())
 }
 

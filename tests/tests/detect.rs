@@ -104,6 +104,12 @@ fn flags_outlive_the_agent_and_end_by_release() -> Result<()> {
     ensure!(told.contains("not flagged"), "it was seen by IPv6 only: {told}");
     agent.ask(&["flags", "acknowledge", &mac, "--note", "ticket 4711"])?;
     agent.kill9()?;
+    // While no agent runs, the listing reads what the last one has kept.
+    let told = agent.told("hosts", &["--flagged", "--format", "json"])?.1;
+    let hosts: Vec<Value> = serde_json::from_str(&told).context(told)?;
+    ensure!(hosts.len() == 1 && hosts[0]["flag"]["verdict"] == "infected", "{hosts:#?}");
+    let told = agent.told("host", &[&bot.addr6().to_string()])?.1;
+    ensure!(told.contains("infected (acknowledged) since") && told.contains("ticket 4711"), "{told}");
     agent.run()?;
     let flag = flags(&agent)?.pop().context("the flag is gone with the agent")?;
     ensure!(flag["acknowledged"]["text"] == "ticket 4711", "{flag:#}");

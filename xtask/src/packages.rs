@@ -45,6 +45,7 @@ pub const LAB: &[Package] = &[
     package("nftables", "nft", "NAT on the lab's gateway"),
     package("util-linux", "nsenter", "enters network namespaces"),
     package("bpftool", "bpftool", "looks at hooks and maps from outside the agent"),
+    package("tmux", "tmux", "the terminal that the live screen is tested on"),
 ];
 
 /// The real mail software of the demo.

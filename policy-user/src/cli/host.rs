@@ -136,15 +136,15 @@ fn print_flag(out: &mut impl Write, flag: &Value) -> io::Result<()> {
 }
 
 fn print_seen(out: &mut impl Write, story: &HostStory) -> io::Result<()> {
-    let mut table = Table::new(&["seen as", "on", ">attempts", ">to", "first", "last", "reasons"]);
+    let mut table = Table::new(&["seen as", "on", ">attempts", ">destinations", "first", "last", "reasons"]);
     for seen in &story.seen_as {
         table.row([
             seen.mac.map_or("no MAC".to_owned(), |mac| mac.to_string()),
             seen.interface.escape_debug().to_string(),
             seen.totals.attempts.to_string(),
             seen.destinations.to_string(),
-            when::shown(seen.totals.first),
-            when::shown(seen.totals.last),
+            when::brief(seen.totals.first),
+            when::brief(seen.totals.last),
             seen.totals.reasons.join(", "),
         ]);
     }
@@ -156,7 +156,7 @@ fn print_destinations(out: &mut impl Write, story: &HostStory) -> io::Result<()>
     let mut table = Table::new(&["most tried", ">attempts", "last"]);
     for to in story.destinations.iter().take(SHOWN) {
         let address = to.destination.map_or("?".to_owned(), |ip| ip.to_string());
-        table.row([address, to.totals.attempts.to_string(), when::shown(to.totals.last)]);
+        table.row([address, to.totals.attempts.to_string(), when::brief(to.totals.last)]);
     }
     table.print(out)?;
     match story.destinations.len().saturating_sub(SHOWN) {

@@ -125,7 +125,7 @@ fn hosts_table(listed: &[Listed<'_>], verdicts_known: bool) -> Table {
             flag.map_or(unflagged.to_owned(), verdicts::word),
             total.totals.attempts.to_string(),
             total.destinations.to_string(),
-            when::shown(total.totals.last),
+            when::brief(total.totals.last),
             identity.as_ref().map_or(String::new(), who),
             total.totals.reasons.join(", "),
         ]);
@@ -156,8 +156,8 @@ fn print_destinations(
             destination.destination.map_or("?".to_owned(), |ip| ip.to_string()),
             destination.totals.attempts.to_string(),
             destination.clients.to_string(),
-            when::shown(destination.totals.first),
-            when::shown(destination.totals.last),
+            when::brief(destination.totals.first),
+            when::brief(destination.totals.last),
             destination.totals.reasons.join(", "),
         ]);
     }

@@ -251,6 +251,12 @@ fn ago(value: &Value) -> String {
     let Some(time) = value.as_str().and_then(|time| time.parse::<Timestamp>().ok()) else {
         return "?".to_owned();
     };
+    let zoned = time.to_zoned_datetime(jiff::tz::TimeZone::system());
+    format!("{} ({})", zoned.strftime("%Y-%m-%d %H:%M:%S %Z"), relative(time))
+}
+
+/// How far away a time is.
+fn relative(time: Timestamp) -> String {
     let seconds = Timestamp::now().duration_since(time).as_secs();
     let (amount, unit) = match seconds.abs() {
         seconds @ 0..=119 => (seconds, "s"),
@@ -258,9 +264,7 @@ fn ago(value: &Value) -> String {
         seconds @ 7200..=172_799 => (seconds / 3600, "h"),
         seconds => (seconds / 86_400, "days"),
     };
-    let relative = if seconds < 0 { format!("in {amount} {unit}") } else { format!("{amount} {unit} ago") };
-    let zoned = time.to_zoned_datetime(jiff::tz::TimeZone::system());
-    format!("{} ({relative})", zoned.strftime("%Y-%m-%d %H:%M:%S %Z"))
+    if seconds < 0 { format!("in {amount} {unit}") } else { format!("{amount} {unit} ago") }
 }
 
 /// A duration in whole seconds; a day is 24 hours.

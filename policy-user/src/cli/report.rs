@@ -131,14 +131,15 @@ impl Report {
         self.reasons.iter().for_each(|total| table.row([total.reason.clone(), total.attempts.to_string()]));
         table.print(out)?;
         writeln!(out)?;
-        let mut table = Table::new(&["client", "MAC", ">attempts", ">to", "last", "who", "reasons"]);
+        let mut table =
+            Table::new(&["client", "MAC", ">attempts", ">destinations", "last", "who", "reasons"]);
         for Host { total, identity } in &self.hosts {
             table.row([
                 total.client.map_or("?".to_owned(), |ip| ip.to_string()),
                 total.mac.map_or("-".to_owned(), |mac| mac.to_string()),
                 total.totals.attempts.to_string(),
                 total.destinations.to_string(),
-                when::shown(total.totals.last),
+                when::brief(total.totals.last),
                 identity.as_ref().map_or(String::new(), hosts::who),
                 total.totals.reasons.join(", "),
             ]);
@@ -151,7 +152,7 @@ impl Report {
                 to.destination.map_or("?".to_owned(), |ip| ip.to_string()),
                 to.totals.attempts.to_string(),
                 to.clients.to_string(),
-                when::shown(to.totals.last),
+                when::brief(to.totals.last),
             ]);
         }
         table.print(out)

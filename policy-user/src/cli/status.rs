@@ -66,7 +66,11 @@ fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
     print_coverage(out, status)?;
     let quarantine = status["quarantine"].as_array().map_or(0, Vec::len);
     if quarantine > 0 {
-        writeln!(out, "quarantine  {quarantine} clients; `smtpfence quarantine` lists them")?;
+        writeln!(
+            out,
+            "quarantine  {quarantine} {}; `smtpfence quarantine` lists them",
+            if quarantine == 1 { "client" } else { "clients" }
+        )?;
     }
     print_flags(out, &status["flags"])?;
     print_port(out, &status["metrics"])?;
@@ -202,7 +206,11 @@ fn print_counters(out: &mut impl Write, status: &Value) -> io::Result<()> {
     if counters.is_empty() {
         writeln!(out, "nothing counted yet")?;
     }
-    writeln!(out, "lost events: {}", status["lost_events"])?;
+    writeln!(
+        out,
+        "\nlost        {} events: attempts that are counted, and not in the log",
+        status["lost_events"]
+    )?;
     print_hosts(out, &status["hosts"])?;
     print_store(out, &status["store"])
 }
@@ -210,12 +218,12 @@ fn print_counters(out: &mut impl Write, status: &Value) -> io::Result<()> {
 fn print_hosts(out: &mut impl Write, hosts: &Value) -> io::Result<()> {
     writeln!(
         out,
-        "hosts: {} tracked; {} of {} accounts used",
+        "hosts       {} with an account of their own; {} of {} accounts are used",
         hosts["tracked"], hosts["accounts"], hosts["capacity"]
     )?;
     writeln!(
         out,
-        "unlisted attempts: {} (counted; without a row of their own in the log)",
+        "unlisted    {} attempts of hosts that made too many: counted, without rows of their own",
         hosts["unlisted"]
     )?;
     if hosts["overflow_packets"] == 0 {
@@ -223,7 +231,7 @@ fn print_hosts(out: &mut impl Write, hosts: &Value) -> io::Result<()> {
     }
     writeln!(
         out,
-        "in no host's account, because the map was full: {} attempts, {} packets",
+        "overflow    {} attempts, {} packets in no host's account, because the map was full",
         hosts["overflow_attempts"], hosts["overflow_packets"]
     )
 }
@@ -234,14 +242,14 @@ fn print_store(out: &mut impl Write, store: &Value) -> io::Result<()> {
     }
     writeln!(
         out,
-        "block log: {} written since the agent started, {} waiting, {} missed, in {}",
+        "block log   {} attempts written since the agent started, {} waiting, {} missed, in {}",
         store["rows"],
         store["waiting"],
         store["missed"],
         text(&store["directory"])
     )?;
     match store["error"].as_str() {
-        Some(error) => writeln!(out, "block log: CAN'T BE WRITTEN: {}", error.escape_debug()),
+        Some(error) => writeln!(out, "block log   CAN'T BE WRITTEN: {}", error.escape_debug()),
         None => Ok(()),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use super::when;
+
 /// Rows of cells under a heading; every column is as wide as its widest cell.
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -11,9 +13,13 @@ pub struct Table {
 
 impl Table {
     /// A `>` in front of a heading makes a column of numbers.
+    /// Times are local: `first` and `last` get the name of the zone behind them.
     pub fn new(headings: &[&str]) -> Self {
         let numbers = headings.iter().map(|heading| heading.starts_with('>')).collect();
-        let headings = headings.iter().map(|heading| heading.trim_start_matches('>').to_owned());
+        let headings = headings.iter().map(|heading| match *heading {
+            time @ ("first" | "last") => format!("{time} ({})", when::zone()),
+            heading => heading.trim_start_matches('>').to_owned(),
+        });
         Self { rows: vec![headings.collect()], numbers }
     }
 

@@ -9,6 +9,8 @@ mod palette;
 mod poller;
 mod screen;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -77,9 +79,7 @@ fn show(terminal: &mut DefaultTerminal, feed: &Feed, places: &Places) -> Result<
             changed = true;
             match news {
                 News::Look(look) => screen.take(*look),
-                News::Told(result) => {
-                    screen.told = Some(result).filter(|told| told.as_ref() != Ok(&String::new()))
-                }
+                News::Told(result) => screen.told = Some(result),
                 News::Stop => return Ok(()),
             }
         }

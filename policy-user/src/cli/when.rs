@@ -27,3 +27,21 @@ pub fn ago_or_at(text: &str) -> Result<Timestamp, String> {
 pub fn shown(time: Timestamp) -> String {
     super::ago(&serde_json::Value::String(time.to_string()))
 }
+
+/// For columns: local time, with the date unless that is today, and how long ago; the heading names the [`zone`].
+pub fn brief(time: Timestamp) -> String {
+    let zoned = |time: Timestamp| time.to_zoned_datetime(TimeZone::system());
+    let today = zoned(time).date() == zoned(Timestamp::now()).date();
+    let format = if today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
+    format!("{} ({})", zoned(time).strftime(format), super::relative(time))
+}
+
+/// For documents, which are read later: local time to the minute.
+pub fn minute(time: Timestamp) -> String {
+    time.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+/// What the local time zone is called now.
+pub fn zone() -> String {
+    Timestamp::now().to_zoned_datetime(TimeZone::system()).strftime("%Z").to_string()
+}

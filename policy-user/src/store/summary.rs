@@ -175,11 +175,12 @@ impl Reader {
 
 fn host_total(key: HostKey, sum: &Sum) -> HostTotal {
     let HostKey { client, mac, interface } = key;
-    HostTotal { client, mac, interface, totals: totals(sum), destinations: sum.others.count() }
+    let destinations = others(sum);
+    HostTotal { client, mac, interface, totals: totals(sum), destinations }
 }
 
 fn destination_total((destination, sum): (Option<IpAddr>, Sum)) -> DestinationTotal {
-    DestinationTotal { destination, totals: totals(&sum), clients: sum.others.count() }
+    DestinationTotal { destination, totals: totals(&sum), clients: others(&sum) }
 }
 
 fn destination_totals(sums: HashMap<Option<IpAddr>, Sum>) -> Vec<DestinationTotal> {
@@ -192,6 +193,11 @@ fn destination_totals(sums: HashMap<Option<IpAddr>, Sum>) -> Vec<DestinationTota
         ))
     });
     list
+}
+
+/// Each attempt has one end: an estimate above that is wrong.
+fn others(sum: &Sum) -> u64 {
+    sum.others.count().min(sum.attempts)
 }
 
 fn totals(sum: &Sum) -> Totals {

@@ -15,9 +15,10 @@ h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 
 .lead { font-size: 1.25rem; } .small { opacity: .75; font-size: .9rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+.wide { overflow-x: auto; } .ends { display: flex; justify-content: space-between; margin: 0; }
+td { overflow-wrap: break-word; } td.t, td.n { white-space: nowrap; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 code { font-size: .95em; } svg { width: 100%; height: auto; } rect { fill: var(--bar); }
-text { font-size: 11px; fill: currentColor; }
 @media print { body { max-width: none; margin: 0; } }";
 
 pub fn page(report: &Report) -> String {
@@ -29,8 +30,8 @@ pub fn page(report: &Report) -> String {
     let _ = writeln!(
         page,
         "<h1>Mail that was not let out</h1>\n<p class=\"small\">{} to {}{}</p>\n<p class=\"lead\">{}</p>",
-        escaped(&when::shown(report.since)),
-        escaped(&when::shown(report.until)),
+        escaped(&when::minute(report.since)),
+        escaped(&format!("{} {}", when::minute(report.until), when::zone())),
         report.policy.as_ref().map_or(String::new(), |(name, revision)| {
             format!(" · policy {} (revision <code>{}</code>)", escaped(name), escaped(revision))
         }),
@@ -64,8 +65,8 @@ fn hosts_table(report: &Report) -> String {
             host.identity.as_ref().map_or(String::new(), hosts::who),
             total.totals.attempts.to_string(),
             total.destinations.to_string(),
-            when::shown(total.totals.first),
-            when::shown(total.totals.last),
+            when::minute(total.totals.first),
+            when::minute(total.totals.last),
             total.totals.reasons.join(", "),
         ]
     });
@@ -79,7 +80,7 @@ fn destinations_table(report: &Report) -> String {
             to.destination.map_or("?".to_owned(), |ip| ip.to_string()),
             to.totals.attempts.to_string(),
             to.clients.to_string(),
-            when::shown(to.totals.last),
+            when::minute(to.totals.last),
         ]
     });
     table(&title, &["destination", ">attempts", ">clients", "last"], rows)
@@ -87,8 +88,12 @@ fn destinations_table(report: &Report) -> String {
 
 /// A `>` in front of a heading makes a column of numbers.
 fn table(title: &str, headings: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let class = |heading: &str| if heading.starts_with('>') { " class=\"n\"" } else { "" };
-    let mut out = format!("<h2>{}</h2>\n<table><thead><tr>", escaped(title));
+    let class = |heading: &str| match heading {
+        "first" | "last" | "MAC" => " class=\"t\"",
+        number if number.starts_with('>') => " class=\"n\"",
+        _ => "",
+    };
+    let mut out = format!("<h2>{}</h2>\n<div class=\"wide\"><table><thead><tr>", escaped(title));
     for heading in headings {
         let _ = write!(out, "<th{}>{}</th>", class(heading), escaped(heading.trim_start_matches('>')));
     }
@@ -100,7 +105,7 @@ fn table(title: &str, headings: &[&str], rows: impl Iterator<Item = Vec<String>>
         }
         out.push_str("</tr>\n");
     }
-    out + "</tbody></table>\n"
+    out + "</tbody></table></div>\n"
 }
 
 /// Bars of equal width over the whole time, each the sum of an hour or of several.
@@ -125,7 +130,7 @@ fn chart(hours: &[HourCount], since: Timestamp, until: Timestamp) -> String {
     let mut out = format!(
         "<h2>Attempts per {per}, {most} at most</h2>\n<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" \
          aria-label=\"attempts per {per}\">",
-        HEIGHT + 18.0
+        HEIGHT + 1.0
     );
     for (bar, sum) in sums.iter().enumerate().filter(|(_, sum)| **sum > 0) {
         // What is there at all is to be seen.
@@ -141,10 +146,9 @@ fn chart(hours: &[HourCount], since: Timestamp, until: Timestamp) -> String {
     let _ = writeln!(
         out,
         "<line x1=\"0\" x2=\"{WIDTH}\" y1=\"{HEIGHT}\" y2=\"{HEIGHT}\" stroke=\"currentColor\"/>\
-         <text x=\"0\" y=\"{0}\">{1}</text><text x=\"{WIDTH}\" y=\"{0}\" text-anchor=\"end\">{2}</text></svg>",
-        HEIGHT + 14.0,
-        escaped(&when::shown(since)),
-        escaped(&when::shown(until))
+         </svg><p class=\"small ends\"><span>{}</span><span>{}</span></p>",
+        escaped(&when::minute(since)),
+        escaped(&when::minute(until))
     );
     out
 }

@@ -74,10 +74,9 @@ pub fn start(places: &Places) -> Result<Feed, Failure> {
 fn work(mut poller: Poller, wished: &Receiver<Wish>, tell: &Sender<News>) {
     while tell.send(News::Look(Box::new(poller.look()))).is_ok() {
         match wished.recv_timeout(PERIOD) {
-            Ok(Wish::Story(client)) => poller.wanted = client,
             Ok(wish) => {
-                let result = poller.fulfil(wish).map_err(|error| error.to_string());
-                if tell.send(News::Told(result)).is_err() {
+                let told = poller.fulfil(wish).map_err(|error| error.to_string()).transpose();
+                if told.is_some_and(|told| tell.send(News::Told(told)).is_err()) {
                     return;
                 }
             }

@@ -15,8 +15,8 @@ impl Palette {
     }
 
     #[cfg(test)]
-    pub const fn plain() -> Self {
-        Self { colours: false }
+    pub const fn new(colours: bool) -> Self {
+        Self { colours }
     }
 
     /// Something that an admin has to look at now.

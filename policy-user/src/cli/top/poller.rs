@@ -36,7 +36,7 @@ pub struct Poller {
     runtime: Runtime,
     begun: Instant,
     /// The host that the screen wants to know all about.
-    pub wanted: Option<IpAddr>,
+    wanted: Option<IpAddr>,
     /// Newest row of the block log that the screen has.
     after: Option<i64>,
     accounts: Paced<Arc<Vec<Total>>>,
@@ -78,32 +78,36 @@ impl Poller {
         Snapshot { time: Timestamp::now(), moment, agent, status, accounts, verdicts, hosts, rows, story }
     }
 
-    pub fn fulfil(&self, wish: Wish) -> Result<String, Failure> {
-        let post = |path: String, body: Option<Value>| {
-            self.ask(Method::POST, &path, body.as_ref())?.ok_or_else(|| {
-                Failure::CouldNotRun("no agent answers: start one with `smtpfence run`".to_owned())
-            })
-        };
+    /// Does what is wished; what there is to tell of it.
+    pub fn fulfil(&mut self, wish: Wish) -> Result<Option<String>, Failure> {
         match wish {
-            Wish::Story(_) => Ok(String::new()),
+            Wish::Story(client) => {
+                self.wanted = client;
+                Ok(None)
+            }
             Wish::Quarantine(request) => {
-                let client =
-                    post("/v1/quarantine".to_owned(), Some(json!(QuarantineRequest::from(request))))?;
-                Ok(format!(
+                let client = self.post("/v1/quarantine", Some(&json!(QuarantineRequest::from(request))))?;
+                Ok(Some(format!(
                     "{} is in quarantine until {}",
                     text(&client["host"]),
                     crate::cli::ago(&client["until"])
-                ))
+                )))
             }
             Wish::EndQuarantine(host) => {
-                post(format!("/v1/release/{host}"), None)?;
-                Ok(format!("{host} is released: the policy alone decides about it again"))
+                self.post(&format!("/v1/release/{host}"), None)?;
+                Ok(Some(format!("{host} is released: the policy alone decides about it again")))
             }
             Wish::ReleaseFlag(host) => {
-                let event = post(format!("/v1/flags/{host}/release"), None)?;
-                Ok(format!("{} is no longer {}", text(&event["host"]), text(&event["verdict"])))
+                let event = self.post(&format!("/v1/flags/{host}/release"), None)?;
+                Ok(Some(format!("{} is no longer {}", text(&event["host"]), text(&event["verdict"]))))
             }
         }
+    }
+
+    fn post(&self, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        self.ask(Method::POST, path, body)?.ok_or_else(|| {
+            Failure::CouldNotRun("no agent answers: start one with `smtpfence run`".to_owned())
+        })
     }
 
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Option<Value>, Failure> {

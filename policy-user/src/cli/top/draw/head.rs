@@ -9,6 +9,7 @@ use super::super::palette::Palette;
 use super::super::screen::Screen;
 use super::super::snapshot::{Agent, Snapshot};
 use super::columns::fit;
+use super::hosts::ago;
 use crate::cli::{harmless, text};
 
 /// Digits of a revision that tell it from others.
@@ -27,7 +28,8 @@ pub fn lines(screen: &Screen, palette: Palette, width: u16) -> Vec<Line<'static>
     let room = usize::from(width).saturating_sub(used + clock.chars().count() + 1);
     first.push(Span::raw(" ".repeat(room)));
     first.push(Span::raw(clock));
-    let mut lines = vec![Line::from(first), Line::from(state(screen, look, palette))];
+    let mut lines = vec![Line::from(first)];
+    lines.extend(packed(state(screen, look, palette), usize::from(width)));
     let alarms = alarms(screen, look);
     lines.extend(
         alarms
@@ -55,14 +57,11 @@ fn policy(status: &Value, palette: Palette) -> Vec<Span<'static>> {
     ]
 }
 
-/// Agent, coverage, losses and flags in a line of chips.
+/// Agent, coverage, losses and flags, a few words each.
 fn state(screen: &Screen, look: &Snapshot, palette: Palette) -> Vec<Span<'static>> {
     let status = screen.status();
-    let mut spans = vec![Span::raw(" ")];
-    let mut chip = |text: String, style| {
-        spans.push(Span::styled(text, style));
-        spans.push(Span::raw("  "));
-    };
+    let mut chips = Vec::new();
+    let mut chip = |text: String, style| chips.push(Span::styled(text, style));
     let plain = ratatui::style::Style::new();
     if look.agent == Agent::Answers {
         chip(format!("agent {}", status["agent"]["pid"]), palette.good());
@@ -87,9 +86,24 @@ fn state(screen: &Screen, look: &Snapshot, palette: Palette) -> Vec<Span<'static
     }
     let quarantine = status["quarantine"].as_array().map_or(0, Vec::len);
     if quarantine > 0 {
-        chip(format!("{quarantine} in quarantine"), palette.warning());
+        chip(format!("{quarantine} quarantined"), palette.warning());
     }
-    spans
+    chips
+}
+
+/// As many in a line as fit.
+fn packed(chips: Vec<Span<'static>>, width: usize) -> Vec<Line<'static>> {
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    for chip in chips {
+        match lines.last_mut() {
+            Some(line) if line.width() + 2 + chip.width() <= width => line.push_span(Span::raw("  ")),
+            _ => lines.push(Line::from(" ")),
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_span(chip);
+        }
+    }
+    lines
 }
 
 fn is_bad(place: &Value) -> bool {
@@ -102,17 +116,15 @@ fn alarms(screen: &Screen, look: &Snapshot) -> Vec<String> {
     match (look.agent, screen.gone_since) {
         (Agent::Answers, _) => {}
         (Agent::Silent, _) => {
-            alarms.push("AGENT DOES NOT ANSWER: the kernel goes on enforcing and counting".to_owned());
+            alarms.push("AGENT DOES NOT ANSWER: the kernel goes on alone".to_owned());
         }
         (Agent::Gone, Some(since)) => alarms.push(format!(
-            "AGENT GONE since {} ({} s): the kernel goes on enforcing and counting",
+            "AGENT GONE since {} ({}): the kernel goes on alone",
             clock(since),
-            look.time.duration_since(since).as_secs()
+            ago(since, look.time)
         )),
         (Agent::Gone, None) => {
-            alarms.push(
-                "NO AGENT runs: the kernel goes on enforcing and counting what is shown here".to_owned(),
-            );
+            alarms.push("NO AGENT runs: the kernel goes on alone".to_owned());
         }
     }
     if let Err(why) = &look.status {

@@ -72,17 +72,18 @@ fn help(palette: Palette) -> Vec<Line<'static>> {
     let keys = [
         ("Tab", "to the other list      ↑ ↓ PgUp PgDn Home End  move"),
         ("Enter", "all about a host       Esc  back, and the filter away"),
-        ("/", "filter: words that a line must contain (address, name, MAC,"),
-        ("", "reason, verdict); Esc takes it away"),
-        ("s", "order of the hosts: verdict, rate, attempts, destinations, last"),
+        ("/", "filter: words that a line must contain, such as an"),
+        ("", "address, name, MAC, interface, reason or verdict"),
+        ("s", "order of the hosts: next column"),
         ("Q", "quarantine a host      R  release it, or its flag"),
         ("A", "allow: an exception for client and destination"),
-        ("q x", "quit (Ctrl-C too)      Q, R and A ask before they change anything"),
+        ("q x", "quit, as Ctrl-C does   Q, R and A ask before they act"),
     ];
     let words = [
-        ("att.", "attempts: connections tried, however often a packet was repeated"),
+        ("attempt", "(att.) a connection tried, however often it was repeated"),
         ("to", "different destinations in 24 hours"),
-        ("rates", "over the last ten seconds, counted exactly by the kernel"),
+        ("/s", "over the last ten seconds, counted exactly by the kernel"),
+        ("hook", "an interface's door (inside) or guard (outside)"),
         ("(reason)", "audit mode: it would be denied, and went on"),
         ("quarantined", "all it sends to blocked ports is denied, for a time"),
     ];
