@@ -4,6 +4,7 @@ mod build;
 mod command;
 mod demo;
 mod fuzz;
+mod package;
 mod packages;
 mod setup;
 mod test;
@@ -29,6 +30,7 @@ enum Verb {
     Test(test::Arguments),
     Demo(demo::Arguments),
     Fuzz(fuzz::Arguments),
+    Package(package::Arguments),
 }
 
 /// The machine lacks something that only its admin can give; everything else that fails is 1.
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(arguments),
         Verb::Demo(arguments) => demo::run(arguments),
         Verb::Fuzz(arguments) => fuzz::run(arguments),
+        Verb::Package(arguments) => package::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -57,6 +57,13 @@ pub const MAIL: &[Package] = &[
     package("openssl", "openssl", "the provider's certificate"),
 ];
 
+/// What makes a Debian package, and a clean Debian to try it on.
+pub const PACKAGE: &[Package] = &[
+    package("dpkg-dev", "dpkg-shlibdeps", "finds the libraries that the package needs"),
+    package("debootstrap", "debootstrap", "makes a clean Debian to try the package on"),
+    package("util-linux", "unshare", "starts it in namespaces"),
+];
+
 /// A linter of the same version as Debian's compiler, for the kernel programs.
 pub const LINTER: &[Package] = &[package("rust-web-clippy", "", "lints the kernel programs")];
 
