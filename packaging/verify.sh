@@ -25,6 +25,7 @@ within() { # seconds, command
     until "$@"; do [ $SECONDS -lt $end ] || fail "not in time: $*"; sleep 0.2; done
 }
 agent() { systemctl show --property MainPID --value smtpfence; }
+logged() { [ -n "$(smtpfence log --format json)" ]; }
 # A new process that has adopted what was there.
 adopted() { active && [ "$(agent)" != "$1" ] && [ "$(agent)" != 0 ]; }
 
@@ -72,7 +73,8 @@ must grep -q "^CapBnd:.*000000c000001000" "/proc/$(agent)/status"
 must grep -q "^Seccomp:.*2" "/proc/$(agent)/status"
 must runuser -u nobody -g smtpfence -- smtpfence status --format json >/dev/null
 must_not runuser -u nobody -g nogroup -- smtpfence reload
-within 10 test -n "$(smtpfence log --format json)"
+within 10 logged
+must test "$(stat -c %G /var/lib/smtpfence/attempts)" = smtpfence
 
 step "kill -9: the kernel goes on, systemd starts the next agent"
 before=$(agent)

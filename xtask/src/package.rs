@@ -55,8 +55,16 @@ fn make(version: Option<&str>) -> Result<PathBuf> {
 fn write_pages(binary: &Path) -> Result<()> {
     let directory = binary.with_file_name("packaging");
     let pages = directory.join("man");
+    if pages.exists() {
+        fs::remove_dir_all(&pages)?;
+    }
     fs::create_dir_all(&pages).with_context(|| format!("could not make {}", pages.display()))?;
     command::run(Command::new(binary).arg("man").arg(&pages))?;
+    // Without name and time in them two builds make the same bytes.
+    let written = fs::read_dir(&pages)?.map(|page| page.map(|page| page.path()));
+    command::run(
+        Command::new("gzip").args(["-9", "-n"]).args(written.collect::<std::io::Result<Vec<_>>>()?),
+    )?;
     for (shell, file) in [("bash", "smtpfence.bash"), ("zsh", "_smtpfence"), ("fish", "smtpfence.fish")] {
         let text = ask(Command::new(binary).args(["completions", shell])).context("no completions")?;
         fs::write(directory.join(file), text)?;
@@ -67,6 +75,7 @@ fn write_pages(binary: &Path) -> Result<()> {
 /// Runs packaging/verify.sh on a copy of a clean Debian that has a systemd of its own.
 fn verify(package: &Path, later: &Path) -> Result<()> {
     ensure!(setup::is_root(), "trying the package takes root");
+    reproducible()?;
     let root = fresh_debian()?;
     for (file, name) in [(package, "new.deb"), (later, "later.deb")] {
         fs::copy(file, root.join("root").join(name))?;
@@ -79,6 +88,19 @@ fn verify(package: &Path, later: &Path) -> Result<()> {
     drop(machine);
     fs::remove_dir_all(&root)?;
     ensure!(told.lines().any(|line| line == "VERIFIED"), "the package does not live as it should");
+    Ok(())
+}
+
+/// The kernel programs are built once for each profile of the agent: two builds, which must not differ by one byte.
+fn reproducible() -> Result<()> {
+    let digest = |release| -> Result<String> {
+        let told = ask(Command::new(build::smtpfence(release)?).arg("version")).context("no version")?;
+        let line = told.lines().find(|line| line.starts_with("kernel programs")).context("no digest")?;
+        Ok(line.to_owned())
+    };
+    let (first, second) = (digest(false)?, digest(true)?);
+    ensure!(first == second, "two builds of the kernel programs differ:\n  {first}\n  {second}");
+    println!("two builds agree: {first}");
     Ok(())
 }
 

@@ -46,7 +46,7 @@ fn space(state_dir: &Path) -> Finding {
         return Finding::warn("disk", format!("{shown} can't be examined"), "run this as root");
     };
     let free = found.f_bavail.saturating_mul(found.f_frsize);
-    let told = format!("{} MiB free for {shown}", free >> 20);
+    let told = format!("{:.1} GiB free for {shown}", free as f64 / (1_u64 << 30) as f64);
     let advice = "make room, or lower log.keep and log.max_size in the policy";
     if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
         return Finding::fail(
