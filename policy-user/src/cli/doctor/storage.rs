@@ -55,10 +55,12 @@ fn space(state_dir: &Path) -> Finding {
             "remount it read-write",
         );
     }
-    match free {
-        ..FULL => Finding::fail("disk", told, advice),
-        ..NEARLY_FULL => Finding::warn("disk", told, advice),
-        _ => Finding::ok("disk", told),
+    if free < FULL {
+        Finding::fail("disk", told, advice)
+    } else if free < NEARLY_FULL {
+        Finding::warn("disk", told, advice)
+    } else {
+        Finding::ok("disk", told)
     }
 }
 
