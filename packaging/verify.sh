@@ -17,7 +17,7 @@ fail() {
 must() { "$@" || fail "$*"; }
 must_not() { ! "$@" || fail "not expected: $*"; }
 # Whether the client reaches a port outside.
-reaches() { ip netns exec client timeout 2 bash -c "exec 3<>/dev/tcp/203.0.113.25/$1" 2>/dev/null; }
+reaches() { ip netns exec client timeout 5 bash -c "exec 3<>/dev/tcp/203.0.113.25/$1" 2>/dev/null; }
 closed() { must_not reaches 25; must reaches 587; }
 active() { [ "$(systemctl is-active smtpfence)" = active ]; }
 within() { # seconds, command
@@ -93,7 +93,8 @@ smtpfence status | grep REFUSED >/dev/null || fail "status does not tell of the 
 closed
 systemctl stop smtpfence smtpfence-early
 rm -r "$pins"
-must reaches 25
+# The kernel lets go of a hook some milliseconds after its pin is gone.
+within 10 reaches 25
 must systemctl start smtpfence-early
 closed
 must_not active
@@ -121,6 +122,6 @@ must_not reaches 25
 must_not test -e /usr/sbin/smtpfence
 must test -e "$policy"
 must dpkg --purge smtpfence
-must reaches 25
+within 10 reaches 25
 for path in /etc/smtpfence /var/lib/smtpfence "$pins"; do must_not test -e "$path"; done
 echo VERIFIED
