@@ -5,6 +5,7 @@ mod build;
 mod command;
 mod demo;
 mod fuzz;
+mod package;
 mod packages;
 mod setup;
 mod test;
@@ -31,6 +32,7 @@ enum Verb {
     Demo(demo::Arguments),
     Fuzz(fuzz::Arguments),
     Bench(bench::Arguments),
+    Package(package::Arguments),
 }
 
 /// The machine lacks something that only its admin can give; everything else that fails is 1.
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Verb::Demo(arguments) => demo::run(arguments),
         Verb::Fuzz(arguments) => fuzz::run(arguments),
         Verb::Bench(arguments) => bench::run(arguments),
+        Verb::Package(arguments) => package::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

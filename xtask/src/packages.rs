@@ -61,10 +61,18 @@ pub const MAIL: &[Package] = &[
 /// What the tests hold against our own output.
 pub const JUDGES: &[Package] =
     &[package("prometheus", "promtool", "reads metrics and alerts as Prometheus does")];
+
 /// What smtpfence is measured beside, with nftables of the lab.
 pub const PEERS: &[Package] = &[
     package("iptables", "iptables", "a packet filter to compare with"),
     package("ipset", "ipset", "its sets of addresses"),
+];
+
+/// What makes a Debian package, and a clean Debian to try it on.
+pub const PACKAGE: &[Package] = &[
+    package("dpkg-dev", "dpkg-shlibdeps", "finds the libraries that the package needs"),
+    package("debootstrap", "debootstrap", "makes a clean Debian to try the package on"),
+    package("util-linux", "unshare", "starts it in namespaces"),
 ];
 
 /// A linter of the same version as Debian's compiler, for the kernel programs.

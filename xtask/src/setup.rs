@@ -28,6 +28,7 @@ pub enum Purpose {
     Test,
     Demo,
     Bench,
+    Package,
 }
 
 /// Something is missing that we may not, or can't, install.
@@ -75,6 +76,7 @@ fn what_for(purpose: Purpose) -> &'static str {
         Purpose::Test => "build and test smtpfence",
         Purpose::Demo => "build smtpfence and run the demo",
         Purpose::Bench => "build smtpfence and measure it",
+        Purpose::Package => "build the Debian package",
     }
 }
 
@@ -96,6 +98,10 @@ fn plan(purpose: Purpose) -> Result<Vec<Step>> {
     if linker.is_none() {
         steps.push(install_linker());
     }
+    if purpose == Purpose::Package && command::ask(Command::new("cargo").args(["deb", "--version"])).is_none()
+    {
+        steps.push(install_cargo_deb());
+    }
     if purpose == Purpose::Test {
         steps.extend(toolchains.iter().find(|t| t.active).and_then(add_components));
     }
@@ -110,7 +116,9 @@ fn wanted(purpose: Purpose, has_nightly: bool, has_linker: bool) -> Vec<&'static
     if !has_linker {
         wanted.extend(packages::LINKER);
     }
-    if purpose != Purpose::Build {
+    if purpose == Purpose::Package {
+        wanted.extend(packages::PACKAGE);
+    } else if purpose != Purpose::Build {
         wanted.extend(packages::LAB);
     }
     if purpose == Purpose::Demo {
@@ -181,6 +189,14 @@ fn install_linker() -> Step {
         needs_root: false,
         commands: vec![install],
     }
+}
+
+fn install_cargo_deb() -> Step {
+    let version = toolchain::CARGO_DEB;
+    let mut install = Command::new("cargo");
+    install.args(["install", &format!("cargo-deb@{version}"), "--locked"]);
+    let why = format!("cargo-deb {version}, which makes Debian packages (about a minute)");
+    Step { why, needs_root: false, commands: vec![install] }
 }
 
 fn add_components(active: &Toolchain) -> Option<Step> {

@@ -9,6 +9,8 @@ use crate::command::ask;
 pub const LLVM: u32 = 22;
 /// The bpf-linker that was tried with it.
 pub const BPF_LINKER: &str = "0.13.0";
+/// The cargo-deb that makes the package.
+pub const CARGO_DEB: &str = "3.8.0";
 /// The name under which rustup knows Debian's compiler; policy-user's build script asks for it.
 pub const DEBIAN: &str = "debian";
 

@@ -46,7 +46,7 @@ fn space(state_dir: &Path) -> Finding {
         return Finding::warn("disk", format!("{shown} can't be examined"), "run this as root");
     };
     let free = found.f_bavail.saturating_mul(found.f_frsize);
-    let told = format!("{} MiB free for {shown}", free >> 20);
+    let told = format!("{:.1} GiB free for {shown}", free as f64 / (1_u64 << 30) as f64);
     let advice = "make room, or lower log.keep and log.max_size in the policy";
     if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
         return Finding::fail(
@@ -55,10 +55,12 @@ fn space(state_dir: &Path) -> Finding {
             "remount it read-write",
         );
     }
-    match free {
-        ..FULL => Finding::fail("disk", told, advice),
-        ..NEARLY_FULL => Finding::warn("disk", told, advice),
-        _ => Finding::ok("disk", told),
+    if free < FULL {
+        Finding::fail("disk", told, advice)
+    } else if free < NEARLY_FULL {
+        Finding::warn("disk", told, advice)
+    } else {
+        Finding::ok("disk", told)
     }
 }
 
