@@ -8,11 +8,11 @@ use crate::packet::{ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, IPPROTO_TCP, LinkType, Pa
 /// whatever this says no to, `parse` and `decide` judge.
 ///
 /// Certain is what has its headers at their usual places: at most one tag, no IPv4 options, no fragment, no extension
-/// headers, and the whole TCP header inside the length that its IP header tells. Nothing is certain while anybody is in
-/// quarantine. What opens a connection to a submission port is looked at, to be counted.
+/// headers, and the whole TCP header inside the length that its IP header tells. What opens a connection to a submission port is
+/// looked at, to be counted; while anybody is in quarantine, all that goes there; and everything while one reaches that far.
 #[inline(always)]
 pub fn is_other_traffic(view: &impl PacketView, link: LinkType, policy: &impl PolicyView) -> bool {
-    if policy.widest_quarantine() != scope::NONE {
+    if policy.widest_quarantine() > scope::MAIL {
         return false;
     }
     match link {
@@ -78,5 +78,8 @@ fn is_other_ipv6(view: &impl PacketView, offset: u32, policy: &impl PolicyView) 
 #[inline(always)]
 fn is_other_tcp(port: u16, flags: u8, policy: &impl PolicyView) -> bool {
     const SYN: u8 = 0x02;
-    !policy.is_blocked(port) && !(flags & SYN != 0 && policy.is_submission(port))
+    if policy.is_blocked(port) {
+        return false;
+    }
+    !policy.is_submission(port) || (flags & SYN == 0 && policy.widest_quarantine() == scope::NONE)
 }

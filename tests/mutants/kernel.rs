@@ -31,8 +31,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "only the first blocked port counts",
         LOOKUPS,
-        "ports.iter().fold(",
-        "ports.iter().take(1).fold(",
+        "for slot in *ports {",
+        "for slot in [ports[0]] {",
         DROPS,
     ),
     mutant(

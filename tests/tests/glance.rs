@@ -4,11 +4,14 @@
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
 
+use std::net::IpAddr;
+
 use lab::Mac;
 use lab::frame::{Frame, Tcp};
+use policy_common::abi::{Quarantine, scope};
 use policy_common::decide::{Origin, decide_at_guard};
 use policy_common::glance::is_other_traffic;
-use policy_common::{LinkType, Reason, decide, parse};
+use policy_common::{Addr, LinkType, Reason, decide, parse};
 use policy_user::policy::evaluate::{HostPolicy, StatedArrival};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -128,12 +131,21 @@ fn ordinary_traffic_passes_at_once_and_mail_does_not() {
 }
 
 #[test]
-fn nothing_passes_at_once_while_somebody_is_in_quarantine() {
+fn a_quarantine_is_looked_at_as_far_as_it_reaches() {
+    const ACK: u8 = 0x10;
     let tables = scenarios::policy::tables(NOW, |via| if via == Via::Lan { 2 } else { 3 });
-    let policy = scenarios::policy::on_host(&tables, NOW);
-    for (from, to) in PAIRS {
-        for (bytes, link) in each_framing(from, to, Tcp::syn(40_000, 443)) {
-            assert!(!passes_at_once(&policy, &bytes, link), "{link:?}");
+    let mut policy = scenarios::policy::on_host(&tables, NOW);
+    for (widest, web, mail) in [(scope::MAIL, true, false), (scope::ALL, false, false)] {
+        policy.quarantine.clear();
+        policy
+            .quarantine
+            .insert(Addr::from(IpAddr::from([10, 25, 0, 66])), Quarantine::new(u64::MAX, widest, None));
+        for (from, to) in PAIRS {
+            for (port, at_once) in [(443, web), (587, mail), (465, mail)] {
+                for (bytes, link) in each_framing(from, to, Tcp::new(40_000, port, ACK)) {
+                    assert_eq!(passes_at_once(&policy, &bytes, link), at_once, "{widest} {port} {link:?}");
+                }
+            }
         }
     }
 }

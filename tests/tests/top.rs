@@ -206,3 +206,20 @@ fn the_screen_outlives_the_agent_and_ends_on_a_signal() -> Result<()> {
     kill_process(terminal.process()?, Signal::TERM)?;
     terminal.is_clean()
 }
+
+#[test]
+fn the_screen_ends_with_its_terminal() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().build()?;
+    let agent = Agent::start(&lab, &built_binary()?, POLICY)?;
+    let terminal = Terminal::start(&lab, &agent)?;
+    terminal.wait_for("agent ")?;
+    let process = terminal.process()?;
+    terminal.tmux(&["kill-server"])?;
+    let begun = Instant::now();
+    while rustix::process::test_kill_process(process).is_ok() {
+        ensure!(begun.elapsed() < PATIENCE, "it still runs without a terminal");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}

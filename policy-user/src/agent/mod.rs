@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::account::Account;
 use crate::attempt::Lexicon;
@@ -82,10 +82,10 @@ pub enum Request {
     Flags(Answer<Vec<Flagged>>),
     /// A host, by MAC or address; who asks.
     ReleaseFlag(String, Option<String>, Answer<FlagEvent>),
-    Notify(Answer<Vec<ReceiverStatus>>),
-    TestNotify(TestRequest, Answer<Vec<Tested>>),
     /// The same with a note.
     AcknowledgeFlag(String, AcknowledgeRequest, Option<String>, Answer<FlagEvent>),
+    Notify(Answer<Vec<ReceiverStatus>>),
+    TestNotify(TestRequest, Answer<Vec<Tested>>),
 }
 
 /// Where the answer to a request goes.
@@ -119,19 +119,9 @@ pub async fn run(
     let detection = Arc::new(Detection::start(&config.state_dir, &first.policy.policy));
     let (mut enforcement, mut changes, answers) =
         Enforcement::start(&config, first, Arc::clone(&lexicon), Arc::clone(&detection)).await?;
-    let writer = LogWriter::start(
-        config.format,
-        enforcement.policy(),
-        &config.state_dir,
-        enforcement.packet_counts()?,
-    );
-    let pump = pump::start(
-        enforcement.events()?,
-        answers,
-        Arc::clone(&lexicon),
-        Arc::clone(&detection),
-        writer.clone(),
-    );
+    let packets = enforcement.packet_counts()?;
+    let writer = LogWriter::start(config.format, enforcement.policy(), &config.state_dir, packets);
+    let pump = pump::start(enforcement.events()?, answers, lexicon, Arc::clone(&detection), writer.clone());
     let mut metrics = metrics::Port::new(requests.clone());
     let control = tokio::spawn(control::serve(listener, requests));
     let info =
@@ -141,12 +131,9 @@ pub async fn run(
     manager.ready();
 
     let mut alarms = Alarms::new(&enforcement);
-    let mut look = tokio::time::interval(WATCH);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut reap = tokio::time::interval(hosts::REAP);
-    reap.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut keep = tokio::time::interval(KEEP);
-    keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = every(WATCH);
+    let mut reap = every(hosts::REAP);
+    let mut keep = every(KEEP);
     tokio::pin!(shutdown);
     loop {
         // Whatever has changed the policy.
@@ -297,6 +284,13 @@ fn test_notify(request: TestRequest, policy: &Policy, answer: Answer<Vec<Tested>
         }
         Err(error) => drop(answer.send(Err(error))),
     }
+}
+
+/// After a pause the machine slept through, once is enough.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// Waits for the end of a trial; for ever where there is none.

@@ -192,19 +192,20 @@ pub fn chosen(policy: &Policy, name: Option<&str>) -> Result<Vec<Receiver>, Fail
 
 /// Sends each of these receivers a test message, all at once.
 pub async fn test(receivers: Vec<Receiver>) -> Vec<Tested> {
-    let one = async |receiver: Receiver| {
-        let begun = Instant::now();
-        let outcome = deliver(&receiver.way, &Message::test(&receiver.name)).await;
-        Tested {
-            kind: receiver.way.label(),
-            to: receiver.way.to_string(),
-            name: receiver.name,
-            delivered: outcome.is_ok(),
-            milliseconds: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            trouble: outcome.err(),
-        }
-    };
-    futures_util::future::join_all(receivers.into_iter().map(one)).await
+    futures_util::future::join_all(receivers.into_iter().map(test_one)).await
+}
+
+async fn test_one(receiver: Receiver) -> Tested {
+    let begun = Instant::now();
+    let outcome = deliver(&receiver.way, &Message::test(&receiver.name)).await;
+    Tested {
+        kind: receiver.way.label(),
+        to: receiver.way.to_string(),
+        name: receiver.name,
+        delivered: outcome.is_ok(),
+        milliseconds: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        trouble: outcome.err(),
+    }
 }
 
 fn status(outbox: &Outbox) -> ReceiverStatus {

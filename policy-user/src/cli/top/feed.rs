@@ -5,6 +5,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::poller::Poller;
@@ -71,8 +73,13 @@ pub fn start(places: &Places) -> Result<Feed, Failure> {
 }
 
 /// Looks and fulfils wishes until the screen is gone.
+///
+/// With its terminal gone, the thread that draws never hears of it: crossterm 0.29 reads the end of the terminal for ever.
 fn work(mut poller: Poller, wished: &Receiver<Wish>, tell: &Sender<News>) {
     while tell.send(News::Look(Box::new(poller.look()))).is_ok() {
+        if terminal_is_gone() {
+            std::process::exit(0);
+        }
         match wished.recv_timeout(PERIOD) {
             Ok(wish) => {
                 let told = poller.fulfil(wish).map_err(|error| error.to_string()).transpose();
@@ -84,6 +91,13 @@ fn work(mut poller: Poller, wished: &Receiver<Wish>, tell: &Sender<News>) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+fn terminal_is_gone() -> bool {
+    let terminal = std::io::stdin();
+    let mut asked = [PollFd::new(&terminal, PollFlags::IN)];
+    poll(&mut asked, Some(&Timespec::default())).is_ok()
+        && asked.iter().any(|it| it.revents().intersects(PollFlags::HUP | PollFlags::ERR))
 }
 
 fn wait_for_signal() -> Result<(), Failure> {

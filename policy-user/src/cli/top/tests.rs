@@ -69,6 +69,7 @@ fn attempt(sequence: i64, client: &str, destination: &str) -> Row {
         client_port: 40_000,
         destination: Some(ip(destination)),
         destination_port: 25,
+        to_name: None,
         destination_mac: None,
         tcp_flags: "SYN".to_owned(),
         tcp_sequence: 1,
@@ -77,7 +78,7 @@ fn attempt(sequence: i64, client: &str, destination: &str) -> Row {
         policy: "office".to_owned(),
         revision: "0123456789abcdef".to_owned(),
     };
-    Row { sequence, attempt }
+    Row { sequence, packets: 1, attempt }
 }
 
 fn status(attempts: u64) -> Value {
