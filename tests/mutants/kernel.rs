@@ -42,7 +42,7 @@ pub const MUTANTS: &[Mutant] = &[
         "|_| scope::NONE)",
         DROPS,
     ),
-    mutant("unused slots block port 0", LOOKUPS, ") && port != 0", ")", DROPS),
+    mutant("unused slots block port 0", LOOKUPS, "if slot == 0 {", "if false {", DROPS),
     mutant(
         "prefix look-up without the family's bits",
         LOOKUPS,
