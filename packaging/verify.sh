@@ -84,7 +84,7 @@ within 20 adopted "$before"
 
 step "a bad policy: reload says why; a restart and a boot put the last good one in force"
 must systemctl reload smtpfence
-cp -p "$policy" /root/good
+cp -p "$policy" /srv/good
 echo "mood: x" >>"$policy"
 must_not systemctl reload smtpfence
 closed
@@ -98,11 +98,11 @@ within 10 reaches 25
 must systemctl start smtpfence-early
 closed
 must_not active
-cp -p /root/good "$policy"
+cp -p /srv/good "$policy"
 must systemctl start smtpfence
 
 step "upgrade and downgrade: not one connection in between"
-tries() { while :; do reaches 25 && echo open >>/root/leaks; done; }
+tries() { while :; do reaches 25 && echo open >>/srv/leaks; done; }
 tries &
 trying=$!
 for package in "$later" "$new" "$later"; do
@@ -111,7 +111,7 @@ for package in "$later" "$new" "$later"; do
     within 20 adopted "$before"
 done
 kill $trying
-must_not test -e /root/leaks
+must_not test -e /srv/leaks
 closed
 
 step "remove: enforcement goes on and is told; purge ends it"

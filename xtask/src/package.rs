@@ -81,10 +81,10 @@ fn verify(package: &Path, later: &Path) -> Result<()> {
         fs::copy(file, root.join("root").join(name))?;
     }
     let packaging = workspace::root()?.join("packaging");
-    fs::copy(packaging.join("verify.sh"), root.join("root/verify.sh"))?;
+    fs::copy(packaging.join("verify.sh"), root.join("srv/verify.sh"))?;
     fs::write(root.join("etc/systemd/system/verify.service"), UNIT)?;
     let mut machine = Machine::boot(&packaging.join("boot.sh"), &root)?;
-    let told = machine.wait_for(&root.join("root/verify.log"))?;
+    let told = machine.wait_for(&root.join("srv/verify.log"))?;
     drop(machine);
     fs::remove_dir_all(&root)?;
     ensure!(told.lines().any(|line| line == "VERIFIED"), "the package does not live as it should");
@@ -106,10 +106,10 @@ fn reproducible() -> Result<()> {
 
 const UNIT: &str = "[Unit]\nDefaultDependencies=no\nWants=systemd-journald.service\n\
     After=systemd-journald.service\nRequires=dbus.service\n\
-    [Service]\nType=oneshot\nExecStart=/bin/bash /root/verify.sh /root/new.deb /root/later.deb\n\
-    Environment=DEBIAN_FRONTEND=noninteractive HOME=/root\n\
+    [Service]\nType=oneshot\nExecStart=/bin/bash /srv/verify.sh /srv/new.deb /srv/later.deb\n\
+    Environment=DEBIAN_FRONTEND=noninteractive HOME=/srv\n\
     ExecStopPost=/bin/sh -c 'echo END'\n\
-    StandardOutput=append:/root/verify.log\nStandardError=inherit\n";
+    StandardOutput=append:/srv/verify.log\nStandardError=inherit\n";
 
 /// A copy of a clean Debian of the release that runs here, which the binary is linked for.
 fn fresh_debian() -> Result<PathBuf> {

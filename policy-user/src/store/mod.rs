@@ -7,6 +7,8 @@ mod context;
 mod distinct;
 mod file;
 mod files;
+mod handle;
+mod newest;
 mod packets;
 mod reader;
 mod retention;
@@ -19,10 +21,10 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use handle::{Store, StoreStatus, Surroundings};
 pub use packets::Count;
 pub use reader::{Filter, Reader, Row};
 pub use summary::{DestinationTotal, HostStory, HostTotal, HourCount, ReasonTotal, Totals};
-pub use writer::{Store, StoreStatus, Surroundings};
 
 /// The store could not do it.
 #[derive(Debug, Error)]
