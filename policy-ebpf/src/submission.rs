@@ -1,5 +1,10 @@
 //! Counting of connections to submission ports: information for admins, no verdict.
 
+#![allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "passed by value, the constant is copied to the stack, of which a program has 512 bytes"
+)]
+
 use core::ptr::null_mut;
 
 use aya_ebpf::bindings::BPF_NOEXIST;

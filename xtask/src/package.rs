@@ -78,7 +78,7 @@ fn verify(package: &Path, later: &Path) -> Result<()> {
     reproducible()?;
     let root = fresh_debian()?;
     for (file, name) in [(package, "new.deb"), (later, "later.deb")] {
-        fs::copy(file, root.join("root").join(name))?;
+        fs::copy(file, root.join("srv").join(name))?;
     }
     let packaging = workspace::root()?.join("packaging");
     fs::copy(packaging.join("verify.sh"), root.join("srv/verify.sh"))?;
