@@ -109,7 +109,7 @@ enum Verb {
     Flags(flags::Args),
     /// List who is told of flags and alarms, and how that goes; `--test` sends a message.
     Notify(notify::Args),
-    /// Block a client's mail for a time, whatever the policy permits it; or list who is blocked so.
+    /// Cut a client off from mail, or from everything outside, for a time; or list who is cut off.
     Quarantine(quarantine::Args),
     /// End a client's quarantine.
     Release(quarantine::ReleaseArgs),
