@@ -10,6 +10,7 @@ mod packages;
 mod setup;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ enum Verb {
     Fuzz(fuzz::Arguments),
     Bench(bench::Arguments),
     Package(package::Arguments),
+    Vm(vm::Arguments),
 }
 
 /// The machine lacks something that only its admin can give; everything else that fails is 1.
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(arguments) => fuzz::run(arguments),
         Verb::Bench(arguments) => bench::run(arguments),
         Verb::Package(arguments) => package::run(arguments),
+        Verb::Vm(arguments) => vm::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

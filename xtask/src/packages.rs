@@ -75,6 +75,15 @@ pub const PACKAGE: &[Package] = &[
     package("util-linux", "unshare", "starts it in namespaces"),
 ];
 
+/// What boots another kernel with this machine's files.
+pub const EMULATOR: &[Package] = &[
+    package("qemu-system-x86", "qemu-system-x86_64", "the emulated machine"),
+    package("busybox-static", "", "its first process"),
+    package("cpio", "cpio", "packs its first file system"),
+    package("kmod", "depmod", "finds the modules that it takes"),
+    package("xz-utils", "xz", "unpacks them"),
+];
+
 /// A linter of the same version as Debian's compiler, for the kernel programs.
 pub const LINTER: &[Package] = &[package("rust-web-clippy", "", "lints the kernel programs")];
 

@@ -29,6 +29,7 @@ pub enum Purpose {
     Demo,
     Bench,
     Package,
+    Vm,
 }
 
 /// Something is missing that we may not, or can't, install.
@@ -77,6 +78,7 @@ fn what_for(purpose: Purpose) -> &'static str {
         Purpose::Demo => "build smtpfence and run the demo",
         Purpose::Bench => "build smtpfence and measure it",
         Purpose::Package => "build the Debian package",
+        Purpose::Vm => "boot other kernels",
     }
 }
 
@@ -126,6 +128,9 @@ fn wanted(purpose: Purpose, has_nightly: bool, has_linker: bool) -> Vec<&'static
     }
     if purpose == Purpose::Test {
         wanted.extend(packages::JUDGES);
+    }
+    if purpose == Purpose::Vm {
+        wanted.extend(packages::EMULATOR);
     }
     if purpose == Purpose::Bench {
         wanted.extend(packages::PEERS);
