@@ -68,33 +68,60 @@ pub fn attach(
     inside: &[Inside],
     outside: &[Interface],
 ) -> Result<Vec<Coverage>, DatapathError> {
-    // The guard asks this list, so it must be complete before the guard runs.
-    generation.set_doors(inside)?;
-    let doors = inside.iter().map(|inside| (Hook::Door, &inside.interface));
-    let guards = outside.iter().map(|interface| (Hook::Guard, interface));
     let mut made = Vec::new();
-    let mut covered = Vec::new();
-    let mut wanted = Vec::new();
-    for (hook, interface) in doors.chain(guards) {
-        let pin = pin_path(pins, hook, interface.index);
-        let program = interface
-            .link
-            .ok_or_else(|| DatapathError::UnsupportedLink { interface: interface.name.clone() })
-            .and_then(|link| generation.classifier(hook, link));
-        match program.and_then(|program| cover(program, hook, interface, &pin)) {
-            Ok(new) => made.extend(new.then(|| pin.clone())),
-            Err(error) => {
-                made.iter().for_each(|pin| drop(fs::remove_file(pin)));
-                return Err(error);
-            }
+    let result = attach_all(pins, generation, inside, outside, &mut made);
+    if result.is_err() {
+        for (place, pin) in &made {
+            // First the guard must not believe in it any more; without its map it does not believe in anything.
+            let _ = generation.forget_door(place.ifindex);
+            let _ = fs::remove_file(pin);
         }
-        wanted.push(pin);
-        covered.push(Coverage { interface: interface.name.clone(), ifindex: interface.index, hook });
     }
+    result
+}
+
+fn attach_all(
+    pins: &Pins,
+    generation: &mut Generation,
+    inside: &[Inside],
+    outside: &[Interface],
+    made: &mut Vec<(Coverage, PathBuf)>,
+) -> Result<Vec<Coverage>, DatapathError> {
+    let mut covered = Vec::new();
+    generation.announce_doors(inside)?;
+    for door in inside {
+        covered.push(put_on(pins, generation, Hook::Door, &door.interface, made)?);
+    }
+    // In between: a guard that believes in a door without a program lets its packets out, and a guard of this generation
+    // that knows no doors would stop the mail servers.
+    generation.confirm_doors(inside)?;
+    for guarded in outside {
+        covered.push(put_on(pins, generation, Hook::Guard, guarded, made)?);
+    }
+    let wanted: Vec<PathBuf> =
+        covered.iter().map(|place| pin_path(pins, place.hook, place.ifindex)).collect();
     for pin in pinned(pins)?.into_iter().filter(|pin| !wanted.contains(pin)) {
         remove(&pin)?;
     }
     Ok(covered)
+}
+
+/// Covers one interface; what that makes is noted.
+fn put_on(
+    pins: &Pins,
+    generation: &mut Generation,
+    hook: Hook,
+    interface: &Interface,
+    made: &mut Vec<(Coverage, PathBuf)>,
+) -> Result<Coverage, DatapathError> {
+    let link =
+        interface.link.ok_or_else(|| DatapathError::UnsupportedLink { interface: interface.name.clone() })?;
+    let pin = pin_path(pins, hook, interface.index);
+    let place = Coverage { interface: interface.name.clone(), ifindex: interface.index, hook };
+    if cover(generation.classifier(hook, link)?, hook, interface, &pin)? {
+        made.push((place.clone(), pin));
+    }
+    Ok(place)
 }
 
 /// Ends enforcement: removes every pin of every version, and waits until the kernel has let go of the hooks. Tells whether

@@ -21,7 +21,11 @@ pub fn kills(agent: &mut Agent<'_>, rounds: u32) -> Result<Duration> {
 /// Half of the rounds end the old agent as a service manager does, the others as an accident would.
 pub fn upgrades(lab: &Lab, agent: &mut Agent<'_>, binaries: &Binaries, rounds: u32) -> Result<Duration> {
     slowest(2 * rounds, |round| {
-        if round % 4 < 2 { agent.terminate()? } else { agent.kill9()? }
+        if round % 4 < 2 {
+            agent.terminate()?
+        } else {
+            agent.kill9()?
+        }
         let other = if round % 2 == 0 { binaries.other.as_ref() } else { None };
         agent.set_binary(other.unwrap_or(&binaries.ours));
         if binaries.other.is_none() {
@@ -40,7 +44,8 @@ fn feign_other_version(root: &Path, newer_by: i64) -> Result<()> {
     let versions = versions(root)?;
     let [ours] = versions.as_slice() else { anyhow::bail!("pins of {versions:?}") };
     let to = root.join(format!("v{}", ours + newer_by));
-    std::fs::rename(root.join(format!("v{ours}")), &to).with_context(|| format!("can't make {}", to.display()))
+    std::fs::rename(root.join(format!("v{ours}")), &to)
+        .with_context(|| format!("can't make {}", to.display()))
 }
 
 fn versions(root: &Path) -> Result<Vec<i64>> {
