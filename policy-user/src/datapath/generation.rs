@@ -135,13 +135,18 @@ impl Generation {
     }
 
     /// Makes the guard believe in exactly these doors, which must have their programs.
-    pub(super) fn confirm_doors(&mut self, inside: &[Inside]) -> Result<(), DatapathError> {
+    pub(super) fn confirm_doors<'a>(
+        &mut self,
+        inside: impl Iterator<Item = &'a Inside>,
+    ) -> Result<(), DatapathError> {
         let mut doors = self.doors()?;
+        let mut stand = Vec::new();
         for door in inside {
             doors.insert(door.interface.index, door.settings, 0).map_err(doors_failed)?;
+            stand.push(door.interface.index);
         }
         let known: Vec<u32> = doors.keys().filter_map(Result::ok).collect();
-        for gone in known.iter().filter(|index| !inside.iter().any(|door| door.interface.index == **index)) {
+        for gone in known.iter().filter(|index| !stand.contains(index)) {
             doors.remove(gone).map_err(doors_failed)?;
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Attaching: pinned TCX links that outlive the agent, adopted and swapped so that no packet meets an empty hook.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ pub enum Hook {
 }
 
 impl Hook {
-    const fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Door => "door",
             Self::Guard => "guard",
@@ -58,18 +59,35 @@ pub struct Inside {
     pub settings: u32,
 }
 
+/// What to do where an interface refuses our program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Takes back what was made, and fails.
+    TakeBack,
+    /// Covers the others, unless none is left.
+    GoOn,
+}
+
+/// What `attach` has done.
+#[derive(Debug, Default)]
+pub struct Attached {
+    pub coverage: Vec<Coverage>,
+    /// Why interfaces are not covered, by name.
+    pub failed: BTreeMap<String, String>,
+}
+
 /// Puts `generation` in force on exactly these interfaces; afterwards the one before is gone.
 ///
-/// A link that is pinned already gets the new program in place of the old one, atomically for each packet. If an
-/// interface can't be covered, links made by this call are taken back and the error is returned.
+/// A link that is pinned already gets the new program in place of the old one, atomically for each packet.
 pub fn attach(
     pins: &Pins,
     generation: &mut Generation,
     inside: &[Inside],
     outside: &[Interface],
-) -> Result<Vec<Coverage>, DatapathError> {
+    refusal: Refusal,
+) -> Result<Attached, DatapathError> {
     let mut made = Vec::new();
-    let result = attach_all(pins, generation, inside, outside, &mut made);
+    let result = attach_all(pins, generation, (inside, outside), refusal, &mut made);
     if result.is_err() {
         for (place, pin) in &made {
             // First the guard must not believe in it any more; without its map it does not believe in anything.
@@ -83,27 +101,45 @@ pub fn attach(
 fn attach_all(
     pins: &Pins,
     generation: &mut Generation,
-    inside: &[Inside],
-    outside: &[Interface],
+    (inside, outside): (&[Inside], &[Interface]),
+    refusal: Refusal,
     made: &mut Vec<(Coverage, PathBuf)>,
-) -> Result<Vec<Coverage>, DatapathError> {
-    let mut covered = Vec::new();
+) -> Result<Attached, DatapathError> {
+    let mut done = Attached::default();
+    let mut refused = None;
+    let mut kept = Vec::new();
+    let mut try_on = |generation: &mut Generation, hook, interface: &Interface, done: &mut Attached| {
+        kept.push(pin_path(pins, hook, interface.index));
+        match put_on(pins, generation, hook, interface, made) {
+            Ok(place) => done.coverage.push(place),
+            Err(error) if refusal == Refusal::TakeBack => return Err(error),
+            Err(error) => {
+                // It names the interface, and a name may hold control characters.
+                let why = error.to_string().replace(char::is_control, "?");
+                done.failed.insert(interface.name.clone(), why);
+                refused.get_or_insert(error);
+            }
+        }
+        Ok(())
+    };
     generation.announce_doors(inside)?;
     for door in inside {
-        covered.push(put_on(pins, generation, Hook::Door, &door.interface, made)?);
+        try_on(generation, Hook::Door, &door.interface, &mut done)?;
     }
     // In between: a guard that believes in a door without a program lets its packets out, and a guard of this generation
     // that knows no doors would stop the mail servers.
-    generation.confirm_doors(inside)?;
+    let stands = |door: &&Inside| done.coverage.iter().any(|place| place.ifindex == door.interface.index);
+    generation.confirm_doors(inside.iter().filter(stands))?;
     for guarded in outside {
-        covered.push(put_on(pins, generation, Hook::Guard, guarded, made)?);
+        try_on(generation, Hook::Guard, guarded, &mut done)?;
     }
-    let wanted: Vec<PathBuf> =
-        covered.iter().map(|place| pin_path(pins, place.hook, place.ifindex)).collect();
-    for pin in pinned(pins)?.into_iter().filter(|pin| !wanted.contains(pin)) {
+    if let Some(error) = refused.filter(|_| done.coverage.is_empty()) {
+        return Err(error);
+    }
+    for pin in pinned(pins)?.into_iter().filter(|pin| !kept.contains(pin)) {
         remove(&pin)?;
     }
-    Ok(covered)
+    Ok(done)
 }
 
 /// Covers one interface; what that makes is noted.
