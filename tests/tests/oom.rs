@@ -1,8 +1,10 @@
-//! The agent meets its memory limit and is killed for it: enforcement goes on, and the next agent adopts.
+//! The agent meets its memory limit, by a flood or by a policy, and is killed for it: enforcement goes on, and the next agent
+//! adopts.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use accounts::{POLICY, Sender};
@@ -12,9 +14,6 @@ use lab::{Agent, Lab, built_binary, gate, provider, require_root_or_skip};
 #[allow(dead_code, reason = "of the accounts only their sender is needed here")]
 #[path = "../accounts/mod.rs"]
 mod accounts;
-
-/// More than the agent can do without at a pause, less than a flood of new hosts makes it take.
-const ROOM: u64 = 256 << 10;
 
 /// A memory cgroup of the test's own, of either version; gone when dropped.
 struct MemoryGroup {
@@ -36,7 +35,9 @@ impl MemoryGroup {
                 "cgroup2" => V2,
                 _ => continue,
             };
-            let path = Path::new(at).join(format!("smtpfence-test-{}", std::process::id()));
+            static NUMBER: AtomicU32 = AtomicU32::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = Path::new(at).join(format!("smtpfence-test-{}-{number}", std::process::id()));
             fs::create_dir(&path).with_context(|| format!("could not make {}", path.display()))?;
             let group = Self { path, files };
             // One of version 2 has the file only where the controller is handed down to it.
@@ -53,11 +54,11 @@ impl MemoryGroup {
         ["sh".into(), "-c".into(), enter, "sh".into()]
     }
 
-    /// Leaves the processes in the group hardly more than what they use now.
-    fn tighten(&self) -> Result<()> {
+    /// Leaves the processes in the group so much more than what they use now.
+    fn tighten(&self, room: u64) -> Result<()> {
         let [limit, usage, _] = self.files.map(|file| self.path.join(file));
         let used: u64 = fs::read_to_string(&usage)?.trim().parse()?;
-        fs::write(&limit, (used + ROOM).to_string()).context("could not set the limit")
+        fs::write(&limit, (used + room).to_string()).context("could not set the limit")
     }
 
     /// How often the kernel has killed a process of the group for want of memory.
@@ -93,7 +94,8 @@ fn an_agent_killed_for_its_memory_leaves_enforcement_and_the_next_adopts_it() ->
     agent.start_by(&group.starter().each_ref().map(String::as_str));
     agent.run()?;
     ensure!(group.kills()? == 0);
-    group.tighten()?;
+    // A pause takes no more than this, a flood of new hosts does.
+    group.tighten(256 << 10)?;
     let ended = flood_until_it_ends(&lab, &mut agent)?;
     ensure!(ended.signal() == Some(9) && group.kills()? >= 1, "it ended with {ended}");
 
@@ -112,6 +114,37 @@ fn an_agent_killed_for_its_memory_leaves_enforcement_and_the_next_adopts_it() ->
     agent.run()?;
     ensure!(agent.counted("not-a-mail-server", "packets")? >= counted + 100, "the next agent began anew");
     ensure!(agent.status()?["coverage"][0]["position"] == "first");
+    Ok(())
+}
+
+#[test]
+fn a_reload_that_takes_more_memory_than_there_is_changes_nothing() -> Result<()> {
+    require_root_or_skip!();
+    let Some(group) = MemoryGroup::make()? else {
+        gate::skip("no memory cgroup: a kernel with CONFIG_MEMCG, and the controller handed down");
+        return Ok(());
+    };
+    let lab = Lab::builder().build()?;
+    let _listener = lab.internet().listen(provider(25))?;
+    let mut agent = Agent::prepare(&lab, &built_binary()?, POLICY)?;
+    agent.start_by(&group.starter().each_ref().map(String::as_str));
+    agent.run()?;
+    let revision = agent.status()?["in_force"]["revision"].clone();
+    group.tighten(16 << 20)?;
+    let many: Vec<String> =
+        (0..300_000_u32).map(|n| format!("100.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255)).collect();
+    agent.write_policy(&POLICY.replace("[10.25.0.0/16]", &format!("[10.25.0.0/16, {}]", many.join(", "))))?;
+    ensure!(!agent.reload()?.0, "300,000 networks fit into 16 MiB");
+    ensure!(group.kills()? >= 1, "the limit was not met");
+    ensure!(!lab.client(0).can_connect(provider(25)), "the client got out");
+    ensure!(lab.mail_server().can_connect(provider(25)), "mail stopped");
+    ensure!(agent.status()?["in_force"]["revision"] == revision, "{:#}", agent.status()?["in_force"]);
+
+    agent.kill9()?;
+    agent.write_policy(POLICY)?;
+    agent.start_by(&[]);
+    agent.run()?;
+    ensure!(agent.status()?["in_force"]["revision"] == revision);
     Ok(())
 }
 
