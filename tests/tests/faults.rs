@@ -32,6 +32,8 @@ fn a_thousand_idle_clients_keep_nobody_from_the_control_socket() -> Result<()> {
         idle.push(client.with_context(|| format!("client {number} was refused"))?);
     }
     let begun = Instant::now();
+    // First what does not wait for ever.
+    agent.get("/v1/status").context("nobody else is answered")?;
     let (accepted, told) = agent.reload()?;
     ensure!(accepted, "{told}");
     ensure!(agent.status()?["agent"].is_object(), "status came from elsewhere");
