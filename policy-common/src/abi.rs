@@ -14,7 +14,7 @@ mod submission;
 pub use answer::{ANSWER_BYTES, Answer, AnswerHead};
 pub use event::{ATTEMPT_ENTRIES, AttemptKey, Event, EventContext, Macs};
 pub use host::{HOST_ENTRIES, HOSTS_PER_INTERFACE, HOSTS_PER_MAC, HostCounts, HostKey};
-pub use policy::{MailServer, Net, Permit, ScopeKey, Settings};
+pub use policy::{DOOR_AWAITED, MailServer, Net, Permit, ScopeKey, Settings};
 pub use quarantine::{Quarantine, scope};
 pub use submission::{SERVER_BITS, SUBMITTERS, Submissions};
 

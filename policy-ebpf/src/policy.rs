@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::maps::lpm_trie::Key;
-use policy_common::abi::{MailServer, Net, Permit, Quarantine, ScopeKey, Settings, scope};
+use policy_common::abi::{DOOR_AWAITED, MailServer, Net, Permit, Quarantine, ScopeKey, Settings, scope};
 use policy_common::decide::Origin;
 use policy_common::{Addr, PolicyView};
 
@@ -75,7 +75,8 @@ impl Maps {
     pub fn settings(src: &Addr, ifindex: u32) -> Settings {
         let group = Self::setting(Maps.net(src).unwrap_or_default().group().into());
         // SAFETY: the value is one aligned u32, which the agent replaces as a whole.
-        let interface = Self::setting(unsafe { DOORS.get(ifindex) }.copied().unwrap_or(0));
+        let door = unsafe { DOORS.get(ifindex) }.copied().unwrap_or(0);
+        let interface = Self::setting(door & !DOOR_AWAITED);
         group.within(interface).within(Self::default_settings())
     }
 
@@ -105,12 +106,11 @@ impl Maps {
     #[inline(always)]
     pub fn origin(ingress_ifindex: u32) -> Origin {
         if ingress_ifindex == 0 {
-            Origin::Local
-        } else if DOORS.get_ptr(ingress_ifindex).is_some() {
-            Origin::Door
-        } else {
-            Origin::Elsewhere
+            return Origin::Local;
         }
+        // SAFETY: the value is one aligned u32, which the agent replaces as a whole.
+        let door = unsafe { DOORS.get(ingress_ifindex) };
+        if door.is_some_and(|door| door & DOOR_AWAITED == 0) { Origin::Door } else { Origin::Elsewhere }
     }
 }
 

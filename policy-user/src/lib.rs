@@ -6,6 +6,7 @@ pub mod attempt;
 mod authorities;
 pub mod cli;
 pub mod control;
+pub mod coverage;
 pub mod datapath;
 pub mod detect;
 pub mod failure;

@@ -1,5 +1,6 @@
 //! The state of enforcement in OpenMetrics text. No label is an address or anything else that a sender chooses.
 
+mod interfaces;
 mod port;
 
 use std::sync::atomic::AtomicU64;
@@ -57,6 +58,7 @@ pub fn text(status: &Status) -> Result<String, Failure> {
     tell_store(&mut registry, status.store.as_ref());
     tell_notifications(&mut registry, &status.notify);
     tell_coverage(&mut registry, &status.coverage);
+    interfaces::tell(&mut registry, &status.interfaces);
     tell_policy(&mut registry, status);
     let mut text = String::new();
     encode(&mut text, &registry)

@@ -1,14 +1,19 @@
 //! What the machine's network looks like: interfaces and the gateway's own addresses, by rtnetlink, and when that changes.
 
+mod routes;
+
 use std::net::IpAddr;
 
-use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use policy_common::LinkType;
+use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{Handle, MulticastGroup};
 use thiserror::Error;
+use tokio::sync::mpsc;
 
 /// A network interface of this machine's network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +22,15 @@ pub struct Interface {
     pub index: u32,
     /// `None` where packets begin in a way that the kernel programs can't read.
     pub link: Option<LinkType>,
+}
+
+/// An interface with what matters beside its packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub interface: Interface,
+    pub up: bool,
+    /// Index of the bridge or bond that it is a port of.
+    pub controller: Option<u32>,
 }
 
 /// The kernel did not answer about its network.
@@ -32,46 +46,72 @@ pub struct Netlink {
     handle: Handle,
 }
 
-/// Tells that interfaces or addresses have changed; not which, since a missed message must not matter.
-pub struct Changes(Box<dyn futures_util::Stream<Item = ()> + Send + Unpin>);
+/// Tells that interfaces, addresses or default routes have changed; not which, since a missed message must not matter.
+pub struct Changes(mpsc::Receiver<()>);
 
 impl Changes {
     /// Waits for the next change; `None` when the connection has ended.
     pub async fn next(&mut self) -> Option<()> {
-        self.0.next().await
+        self.0.recv().await
     }
 
     /// Forgets the changes told so far: one look covers them all.
     pub fn skip_pending(&mut self) {
-        while let Some(Some(())) = self.0.next().now_or_never() {}
+        while self.0.try_recv().is_ok() {}
     }
 }
 
 impl Netlink {
     /// Connects, and subscribes to changes first, so that none between the first reading and the first waiting is missed.
     pub fn connect() -> Result<(Self, Changes), NetlinkError> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (connection, handle, messages) =
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+        ];
+        let (connection, handle, mut messages) =
             rtnetlink::new_multicast_connection(&groups).map_err(failed("network"))?;
         tokio::spawn(connection);
-        Ok((Self { handle }, Changes(Box::new(messages.map(|_| ())))))
+        let (sender, changes) = mpsc::channel(1);
+        // A router may change a million routes at once: they must neither pile up nor wake anybody.
+        tokio::spawn(async move {
+            while let Some((message, _)) = messages.next().await {
+                // Where one waits to be read already, the reader will look anyway.
+                if matters(&message.payload) && sender.try_send(()).is_err() && sender.is_closed() {
+                    return;
+                }
+            }
+        });
+        Ok((Self { handle }, Changes(changes)))
     }
 
     /// Every interface, in the order of their indices.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, NetlinkError> {
+        Ok(self.devices().await?.into_iter().map(|device| device.interface).collect())
+    }
+
+    /// The same with their state.
+    pub async fn devices(&self) -> Result<Vec<Device>, NetlinkError> {
         let mut found = Vec::new();
         let mut links = self.handle.link().get().execute();
         while let Some(link) = links.try_next().await.map_err(failed("interfaces"))? {
-            let name = link.attributes.into_iter().find_map(|attribute| match attribute {
-                LinkAttribute::IfName(name) => Some(name),
-                _ => None,
-            });
+            let (mut name, mut controller) = (None, None);
+            for attribute in link.attributes {
+                match attribute {
+                    LinkAttribute::IfName(it) => name = Some(it),
+                    LinkAttribute::Controller(index) => controller = Some(index),
+                    _ => {}
+                }
+            }
             if let Some(name) = name {
-                let hardware = link.header.link_layer_type.into();
-                found.push(Interface { name, index: link.header.index, link: link_type(hardware) });
+                let link_type = link_type(link.header.link_layer_type.into());
+                let interface = Interface { name, index: link.header.index, link: link_type };
+                found.push(Device { interface, up: link.header.flags.contains(LinkFlags::Up), controller });
             }
         }
-        found.sort_by_key(|interface| interface.index);
+        found.sort_by_key(|device| device.interface.index);
         Ok(found)
     }
 
@@ -127,6 +167,16 @@ pub fn present_name(index: u32) -> String {
 pub fn name_of(index: u32) -> Option<String> {
     let socket = std::os::unix::net::UnixDatagram::unbound().ok()?;
     rustix::net::netdevice::index_to_name(socket, index).ok()
+}
+
+/// Of routes only the default ones do; what the kernel had no room to tell may have been anything.
+fn matters(payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
+    match payload {
+        NetlinkPayload::InnerMessage(
+            RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
+        ) => routes::is_default(route),
+        _ => true,
+    }
 }
 
 fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> NetlinkError {

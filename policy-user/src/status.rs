@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::agent::hosts::Departed;
 use crate::agent::pending::{Pending, RolledBack, Trial};
 use crate::agent::{FlagCounts, NameCounts, Quarantined};
+use crate::coverage::InterfaceStatus;
 use crate::datapath::{self, Counters, Coverage, HostCount, Pins, Position, RingUse, State};
 use crate::failure::Failure;
 use crate::metrics::PortStatus;
 use crate::notify::ReceiverStatus;
-use crate::policy;
 use crate::policy::compile::Instant;
+use crate::policy::{self, InterfaceGlob};
 use crate::store::StoreStatus;
 
 /// What is in force, kept in the state directory so that it is known while no agent runs.
@@ -28,6 +29,12 @@ pub struct InForce {
     pub file: PathBuf,
     pub since: Timestamp,
     pub interfaces: Vec<Coverage>,
+    /// Names and patterns of the policy's inside interfaces.
+    #[serde(default)]
+    pub inside: Vec<InterfaceGlob>,
+    /// The same of its outside interfaces.
+    #[serde(default)]
+    pub outside: Vec<InterfaceGlob>,
 }
 
 /// The answer to `status`; the field names are a contract.
@@ -37,6 +44,8 @@ pub struct Status {
     pub agent: Option<AgentInfo>,
     pub in_force: Option<InForce>,
     pub coverage: Vec<CoverageStatus>,
+    /// Every interface of the machine, covered or not.
+    pub interfaces: Vec<InterfaceStatus>,
     pub counters: Vec<datapath::ReasonCount>,
     pub lost_events: u64,
     /// The port for metrics; none where the policy asks for none, or while no agent runs.
@@ -179,6 +188,7 @@ impl Status {
             agent: None,
             in_force,
             coverage,
+            interfaces: Vec::new(),
             counters: counters.by_reason(),
             lost_events: counters.lost_events(),
             ring: state.ring(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use policy_user::agent::hosts::Departed;
 use policy_user::agent::{FlagCounts, Request};
+use policy_user::coverage::{Exit, InterfaceStatus, Uncovered};
 use policy_user::datapath::{Coverage, Hook, Position, ReasonCount, RingUse};
 use policy_user::metrics::{self, Port, PortStatus};
 use policy_user::notify::{Counts, ReceiverStatus, Stage, Trouble};
@@ -26,6 +27,15 @@ fn status() -> Status {
         coverage: Coverage { interface: interface.to_owned(), ifindex: 1, hook },
         position,
     };
+    let interface = |name: &str, hooks: &[Hook], default_route, uncovered| InterfaceStatus {
+        interface: name.to_owned(),
+        ifindex: Some(1),
+        up: true,
+        hooks: hooks.to_vec(),
+        default_route,
+        uncovered,
+        detail: None,
+    };
     Status {
         agent: Some(AgentInfo { pid: 1, version: "1", since: Timestamp::UNIX_EPOCH }),
         in_force: Some(InForce {
@@ -35,11 +45,18 @@ fn status() -> Status {
             file: "policy.yaml".into(),
             since: Timestamp::UNIX_EPOCH,
             interfaces: Vec::new(),
+            inside: Vec::new(),
+            outside: Vec::new(),
         }),
         coverage: vec![
             place("lan0", Hook::Door, Position::First),
             place("lan1", Hook::Door, Position::Missing),
             place("wan0", Hook::Guard, Position::First),
+        ],
+        interfaces: vec![
+            interface("lan0", &[Hook::Door], None, None),
+            interface("wan0", &[Hook::Guard], Some(Exit::Guarded), None),
+            interface("lte\"0", &[], Some(Exit::Unguarded), Some(Uncovered::NotNamed)),
         ],
         counters: vec![count("mail-server", false), count("not-a-mail-server", true)],
         lost_events: 4,
@@ -104,6 +121,12 @@ fn the_numbers_of_the_status_are_exported() {
         r#"smtpfence_would_block_packets_total{reason="not-a-mail-server"} 2"#,
         r#"smtpfence_interfaces{hook="door",position="missing"} 1"#,
         r#"smtpfence_interfaces{hook="guard",position="behind"} 0"#,
+        r#"smtpfence_interface_covered{interface="lan0",by="door",why=""} 1"#,
+        r#"smtpfence_interface_covered{interface="lte\"0",by="",why="not-named"} 0"#,
+        r#"smtpfence_interfaces_uncovered{why="not-named"} 1"#,
+        r#"smtpfence_interfaces_uncovered{why="failed"} 0"#,
+        r#"smtpfence_default_routes{guard="present"} 1"#,
+        r#"smtpfence_default_routes{guard="missing"} 1"#,
         "smtpfence_lost_events_total 4",
         r#"smtpfence_notify_sent_total{receiver="siem"} 6"#,
         r#"smtpfence_notify_failed_total{receiver="siem"} 1"#,

@@ -58,6 +58,11 @@ impl<'lab> Agent<'lab> {
         self.starter = words.iter().map(|word| (*word).to_owned()).collect();
     }
 
+    /// Has the next start and every verb from now on use this binary.
+    pub fn set_binary(&mut self, binary: &Path) {
+        self.binary = binary.to_owned();
+    }
+
     /// Where its policy lies.
     pub fn policy_file(&self) -> &Path {
         &self.policy

@@ -11,6 +11,7 @@
 
 pub mod agent;
 pub mod child;
+pub mod endurance;
 pub mod frame;
 pub mod gate;
 pub mod host;

@@ -138,6 +138,12 @@ pub(crate) fn open_tun(name: &str) -> io::Result<std::fs::File> {
     Ok(file)
 }
 
+/// Has a tun device, which must be down, say that its packets begin as those of this hardware type (`ARPHRD_*`).
+pub(crate) fn set_hardware(tun: &std::fs::File, hardware: u16) -> io::Result<()> {
+    // SAFETY: TUNSETLINK takes a number, no pointer.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETLINK as _, libc::c_ulong::from(hardware)) })
+}
+
 fn check(status: i32) -> io::Result<()> {
     if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::packet::{LARGEST_FRAME, wait_readable};
+use crate::sys;
 
 /// A tun device; it is gone when dropped.
 pub struct Tun {
@@ -18,6 +19,12 @@ pub struct Tun {
 impl Tun {
     pub(crate) fn new(file: File) -> Self {
         Self { file }
+    }
+
+    /// Pretends to be of another hardware type; the device must be down.
+    pub fn set_hardware(&self, hardware: u16) -> Result<()> {
+        sys::set_hardware(&self.file, hardware)
+            .context("could not change the hardware type of the tun device")
     }
 
     /// Hands one IP packet to the host, as if it came in through the device. `false` where the device refuses it: it takes

@@ -13,7 +13,7 @@ use lab::frame::{Frame, Mac, Tcp};
 use lab::{Lab, require_root_or_skip};
 use policy_common::{LinkType, abi};
 use policy_user::datapath::{
-    Counters, Generation, Hook, Inside, KernelLog, Pins, State, TestPacket, attach, boot_time,
+    Counters, Generation, Hook, Inside, KernelLog, Pins, Refusal, State, TestPacket, attach, boot_time,
 };
 use policy_user::netlink::Interface;
 use policy_user::policy::compile::{Instant, compile, inside_settings};
@@ -242,7 +242,7 @@ impl Bench<'_> {
         let entry = policy.inside.iter().position(|entry| entry.glob.matches(HERE.0)).context("no lo")?;
         let interface = Interface { name: HERE.0.to_owned(), index: HERE.1, link: Some(LinkType::Ethernet) };
         let inside = [Inside { interface, settings: inside_settings(entry) as u32 }];
-        attach(self.pins, &mut generation, &inside, &[])?;
+        attach(self.pins, &mut generation, &inside, &[], Refusal::TakeBack)?;
         let mut state = State::open(self.pins)?;
         state.set_gateway_addresses(&[self.gateway.into()])?;
         Ok((generation, state))

@@ -1,5 +1,6 @@
 //! Faults of the agent's surroundings: idle clients of the control socket, an unprivileged caller, repeated sudden death.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -31,12 +32,27 @@ fn a_thousand_idle_clients_keep_nobody_from_the_control_socket() -> Result<()> {
         idle.push(client.with_context(|| format!("client {number} was refused"))?);
     }
     let begun = Instant::now();
+    // First what does not wait for ever.
+    agent.get("/v1/status").context("nobody else is answered")?;
     let (accepted, told) = agent.reload()?;
     ensure!(accepted, "{told}");
     ensure!(agent.status()?["agent"].is_object(), "status came from elsewhere");
     ensure!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
     ensure!(!lab.client(0).can_connect(provider(25)));
     drop(idle);
+    Ok(())
+}
+
+#[test]
+fn no_memory_may_be_locked_and_it_runs() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().build()?;
+    let mut agent = Agent::prepare(&lab, &built_binary()?, POLICY)?;
+    // Without CAP_IPC_LOCK too, which would make the limit none.
+    let rights = "--bounding-set=-all,+bpf,+net_admin,+perfmon";
+    agent.start_by(&["prlimit", "--memlock=0", "setpriv", rights]);
+    agent.run()?;
+    ensure!(!lab.client(0).can_connect(provider(25)));
     Ok(())
 }
 
@@ -53,7 +69,9 @@ fn a_caller_without_rights_gets_one_sentence_and_changes_nothing() -> Result<()>
     ensure!(!lab.bpffs()?.join("smtpfence").exists());
     agent.start_by(&[]);
     agent.run()?;
-    // The policy is root's alone, the socket and the pins too.
+    // The socket itself keeps others out, not only the directory it happens to lie in.
+    let directory = agent.socket().parent().context("the socket lies nowhere")?;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
     let mut command = lab.gateway().command(nobody[0]);
     command.args(&nobody[1..]).arg(built_binary()?).arg("reload").arg("--control").arg(agent.socket());
     let reload = command.output()?;

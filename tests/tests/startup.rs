@@ -134,7 +134,12 @@ fn pins_that_others_could_remove_are_refused() -> Result<()> {
     Start::new(&lab)?.is_refused(2, &["can't be trusted", "lets others write"])?;
     fs::set_permissions(&squatted, fs::Permissions::from_mode(0o700))?;
     std::os::unix::fs::chown(&squatted, Some(65534), None)?;
-    Start::new(&lab)?.is_refused(2, &["belongs to user 65534"])
+    Start::new(&lab)?.is_refused(2, &["belongs to user 65534"])?;
+    // A link of somebody else's may lead to a directory that could be trusted.
+    fs::remove_dir(&squatted)?;
+    fs::DirBuilder::new().mode(0o700).create(lab.bpffs()?.join("theirs"))?;
+    std::os::unix::fs::symlink(lab.bpffs()?.join("theirs"), &squatted)?;
+    Start::new(&lab)?.is_refused(2, &["it is no directory"])
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod command;
 mod demo;
+mod endure;
 mod fuzz;
 mod package;
 mod packages;
@@ -31,6 +32,7 @@ enum Verb {
     Build(build::Arguments),
     Test(test::Arguments),
     Demo(demo::Arguments),
+    Endure(endure::Arguments),
     Fuzz(fuzz::Arguments),
     Bench(bench::Arguments),
     Package(package::Arguments),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Build(arguments) => build::run(arguments),
         Verb::Test(arguments) => test::run(arguments),
         Verb::Demo(arguments) => demo::run(arguments),
+        Verb::Endure(arguments) => endure::run(arguments),
         Verb::Fuzz(arguments) => fuzz::run(arguments),
         Verb::Bench(arguments) => bench::run(arguments),
         Verb::Package(arguments) => package::run(arguments),

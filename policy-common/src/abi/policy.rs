@@ -3,6 +3,10 @@
 use super::{action, mode};
 use crate::flow::Addr;
 
+/// Set in a value of the doors' list, beside the index of the settings, while the door's program is not on the interface yet:
+/// it has its settings from the first packet on, and the guard does not believe in it before.
+pub const DOOR_AWAITED: u32 = 1 << 31;
+
 /// Value of the settings table: how denied packets of some clients are treated. Entry 0 is the policy's default, the others
 /// belong to client groups and interfaces and may leave things to their surroundings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

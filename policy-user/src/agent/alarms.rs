@@ -1,20 +1,26 @@
-//! Looks for what goes wrong beside the packets: events lost, a log that can't be written, a reload that was refused.
+//! Looks for what goes wrong beside the packets: events lost, a log that can't be written, a reload that was refused, and
+//! interfaces that are not covered as the policy means it.
+
+mod interfaces;
 
 use super::enforcement::Enforcement;
 use super::log_writer::LogWriter;
 use crate::policy::Topic;
+use interfaces::Interfaces;
 
 /// What has been told already.
 pub struct Alarms {
     lost: u64,
     store: Option<String>,
     reload: Option<String>,
+    interfaces: Interfaces,
 }
 
 impl Alarms {
     /// What was lost before this agent began is no news.
     pub fn new(enforcement: &Enforcement) -> Self {
-        Self { lost: enforcement.lost_events().unwrap_or(0), store: None, reload: None }
+        let lost = enforcement.lost_events().unwrap_or(0);
+        Self { lost, store: None, reload: None, interfaces: Interfaces::default() }
     }
 
     /// Tells what is new since the last look.
@@ -44,5 +50,9 @@ impl Alarms {
             notifier.alarm(Topic::Reload, error, &told);
         }
         self.reload = reload;
+        for (subject, told) in self.interfaces.look(enforcement.in_force(), &enforcement.survey()) {
+            log::error!("ALARM: {told}");
+            notifier.alarm(Topic::Coverage, &subject, &told);
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Putting a policy in force: from the file to a generation on every inside interface, at start, on reload and when the
 //! network changes.
 
+mod network;
 mod quarantine;
 mod reload;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -14,21 +16,21 @@ use super::Config;
 use super::detection::Detection;
 use super::history::History;
 use super::hosts::Departed;
-use super::interfaces::{Absent, attachable, bound_interfaces, index_of, present};
-use super::log_writer::LogWriter;
+use super::interfaces::{Absent, attachable, bound_interfaces, index_of};
 use super::names::{HandOver, NameCounts, NameWatch};
 use super::pending::Trial;
 use super::quarantine::Quarantine;
 use super::start::First;
 use crate::account::Account;
 use crate::attempt::Lexicon;
+use crate::coverage::{Network, survey};
 use crate::datapath::{
-    self, Coverage, EventStream, Generation, Inside, KernelLog, PacketCounts, Pins, Position, State,
+    self, Attached, EventStream, Generation, Inside, KernelLog, PacketCounts, Pins, State,
 };
 use crate::failure::Failure;
 use crate::netlink::{Changes, Interface, Netlink};
 use crate::policy::compile::{Instant, Tables, compile};
-use crate::policy::{self, LoadedPolicy, Policy, Topic};
+use crate::policy::{self, LoadedPolicy, Policy};
 use crate::status::{AgentInfo, InForce, Status};
 
 pub use quarantine::Released;
@@ -44,6 +46,10 @@ pub struct Enforcement {
     policy: LoadedPolicy,
     inside: Vec<Inside>,
     outside: Vec<Interface>,
+    /// The network as it was when it was last looked at.
+    network: Network,
+    /// Why interfaces that the policy means are not covered, by name.
+    failed: BTreeMap<String, String>,
     /// Indices of the interfaces that mail servers are bound to, as the kernel has them.
     bound: Vec<Option<u32>>,
     in_force: InForce,
@@ -82,7 +88,8 @@ impl Enforcement {
     ) -> Result<(Self, Changes, HandOver), Failure> {
         let First { policy, origin, trial, absent, refused } = first;
         let (netlink, changes) = Netlink::connect()?;
-        let all = netlink.interfaces().await?;
+        let network = Network::look(&netlink).await?;
+        let all = network.interfaces();
         let (inside, outside) = attachable(&policy.policy, &all, absent)?;
         let tables = lay_out(&policy, &all, absent)?;
         let pins = Pins::prepare(&config.bpffs)?;
@@ -94,7 +101,8 @@ impl Enforcement {
         quarantine.put_in_force(&mut state)?;
         teach(&lexicon, &policy, &tables, &all);
         forward_kernel_log(&mut generation, config.kernel_log)?;
-        let coverage = datapath::attach(&pins, &mut generation, &inside, &outside)?;
+        let Attached { coverage, failed } =
+            datapath::attach(&pins, &mut generation, &inside, &outside, absent.refusal())?;
         // Only now, where this version enforces: in between both do, and at no time none.
         pins.retire_other_versions()?;
         let in_force = describe(&policy, coverage);
@@ -110,6 +118,8 @@ impl Enforcement {
             policy,
             inside,
             outside,
+            network,
+            failed,
             bound,
             in_force,
             lexicon,
@@ -129,78 +139,22 @@ impl Enforcement {
 
     /// Loads a generation for `policy` and swaps it into every hook; on any error the one before goes on.
     async fn swap_in(&mut self, policy: LoadedPolicy, absent: Absent) -> Result<(), Failure> {
-        let all = self.netlink.interfaces().await?;
+        self.network = Network::look(&self.netlink).await?;
+        let all = self.network.interfaces();
         let (inside, outside) = attachable(&policy.policy, &all, absent)?;
         let tables = lay_out(&policy, &all, absent)?;
         let mut generation = Generation::load(&self.pins, &tables, self.config.kernel_log)?;
         teach(&self.lexicon, &policy, &tables, &all);
         forward_kernel_log(&mut generation, self.config.kernel_log)?;
-        let coverage = datapath::attach(&self.pins, &mut generation, &inside, &outside)?;
+        let Attached { coverage, failed } =
+            datapath::attach(&self.pins, &mut generation, &inside, &outside, absent.refusal())?;
+        self.failed = failed;
         self.in_force = describe(&policy, coverage);
         self.bound = bound_interfaces(&policy.policy, &all);
         self.detection.set_policy(&policy.policy);
         self.names.follow(&policy.policy, &inside);
         self.generation = generation;
         self.policy = policy;
-        (self.inside, self.outside) = (inside, outside);
-        self.remember();
-        Ok(())
-    }
-
-    /// Looks whether our programs still stand first at every hook, and puts them there again where they don't: a program
-    /// in front of ours can let packets out before ours sees them.
-    pub async fn watch_hooks(&mut self, writer: &LogWriter) {
-        let lost = |coverage: &&Coverage| {
-            matches!(datapath::position(&self.pins, coverage), Position::Behind | Position::Missing)
-        };
-        let Some(place) = self.in_force.interfaces.iter().find(lost).cloned() else { return };
-        let told = format!(
-            "another program stands in front of ours on {} ({:?}), or ours is gone: putting ours first again",
-            place.interface, place.hook
-        );
-        log::error!("ALARM: {told}");
-        writer.notifier().alarm(Topic::Coverage, &place.interface, &told);
-        // The kernel refuses to attach one program twice, so it takes a generation of its own.
-        if let Err(error) = self.swap_in(self.policy.clone(), Absent::Waited).await {
-            let told = format!("{} is not safe: {error}", place.interface);
-            log::error!("ALARM: {told}");
-            writer.notifier().alarm(Topic::Coverage, &format!("{} not safe", place.interface), &told);
-        }
-    }
-
-    /// Covers interfaces that have appeared and keeps the list of the gateway's own addresses true.
-    pub async fn follow_network(&mut self) {
-        if let Err(error) = self.try_follow_network().await {
-            log::error!("the network has changed, but {error}");
-        }
-    }
-
-    async fn try_follow_network(&mut self) -> Result<(), Failure> {
-        self.state.set_gateway_addresses(&own_addresses(&self.netlink).await?)?;
-        let all = self.netlink.interfaces().await?;
-        remember_names(&self.lexicon, &all);
-        if bound_interfaces(&self.policy.policy, &all) != self.bound {
-            log::info!("an interface that a mail server is bound to has come or gone");
-            return self.swap_in(self.policy.clone(), Absent::Waited).await;
-        }
-        let (inside, outside) = present(&self.policy.policy, &all);
-        if inside == self.inside && outside == self.outside {
-            return Ok(());
-        }
-        let coverage = datapath::attach(&self.pins, &mut self.generation, &inside, &outside)?;
-        let before = std::mem::replace(&mut self.in_force.interfaces, coverage);
-        for gone in before.iter().filter(|old| !self.in_force.interfaces.contains(old)) {
-            log::warn!(
-                "{} (index {}) is gone or renamed: no {:?} there now",
-                gone.interface,
-                gone.ifindex,
-                gone.hook
-            );
-        }
-        for new in self.in_force.interfaces.iter().filter(|new| !before.contains(new)) {
-            log::info!("{} (index {}) is covered: {:?}", new.interface, new.ifindex, new.hook);
-        }
-        self.names.follow(&self.policy.policy, &inside);
         (self.inside, self.outside) = (inside, outside);
         self.remember();
         Ok(())
@@ -224,6 +178,7 @@ impl Enforcement {
         let departed = self.departed.clone();
         let mut status = Status::new(&self.pins, Some(self.in_force.clone()), &self.state, departed)?;
         status.agent = Some(agent.clone());
+        status.interfaces = survey(&self.in_force, &self.network, Some(&self.failed));
         status.quarantine = self.quarantine.list(now().boot);
         status.flags = Some(self.detection.counts());
         status.names = self.names.left_out().and_then(|left_out| {
@@ -319,5 +274,7 @@ fn describe(policy: &LoadedPolicy, interfaces: Vec<datapath::Coverage>) -> InFor
         file: policy.path.clone(),
         since: Timestamp::now(),
         interfaces,
+        inside: policy.policy.inside.iter().map(|entry| entry.glob.clone()).collect(),
+        outside: policy.policy.outside.clone(),
     }
 }

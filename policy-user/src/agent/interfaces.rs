@@ -1,6 +1,6 @@
 //! Which of the machine's interfaces the policy means.
 
-use crate::datapath::Inside;
+use crate::datapath::{Inside, Refusal};
 use crate::failure::Failure;
 use crate::netlink::Interface;
 use crate::policy::compile::inside_settings;
@@ -13,6 +13,16 @@ pub enum Absent {
     Refused,
     /// While the policy is in force they may go and come back; until then nothing can come from them.
     Waited,
+}
+
+impl Absent {
+    /// The same of interfaces that are there and can't be covered.
+    pub const fn refusal(self) -> Refusal {
+        match self {
+            Self::Refused => Refusal::TakeBack,
+            Self::Waited => Refusal::GoOn,
+        }
+    }
 }
 
 pub fn index_of(name: &str, all: &[Interface]) -> Option<u32> {

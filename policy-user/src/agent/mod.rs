@@ -155,6 +155,7 @@ pub async fn run(
                 request => answer(request, &mut enforcement, &info, &writer, &metrics).await,
             },
             _ = look.tick() => {
+                enforcement.retry_failed().await;
                 enforcement.watch_hooks(&writer).await;
                 enforcement.watch_quarantine().await;
                 alarms.look(&enforcement, &writer);
@@ -171,6 +172,9 @@ pub async fn run(
                 tokio::time::sleep(SETTLE).await;
                 changes.skip_pending();
                 enforcement.follow_network().await;
+                // An interface that was away for a moment may be back without our programs.
+                enforcement.watch_hooks(&writer).await;
+                alarms.look(&enforcement, &writer);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! `smtpfence status`: what is in force and what it has counted.
 
+mod interfaces;
+
 use std::io::{self, Write};
 
 use serde_json::Value;
@@ -23,7 +25,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let status = match status {
         Some(status) => status,
         None => {
-            let status = Status::without_agent(&args.places.bpffs, &args.places.state_dir)?;
+            let mut status = Status::without_agent(&args.places.bpffs, &args.places.state_dir)?;
+            interfaces::look(&mut status)?;
             serde_json::to_value(status)
                 .map_err(|error| Failure::CouldNotRun(format!("the status is not JSON: {error}")))?
         }
@@ -63,7 +66,7 @@ fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
         writeln!(out, "file        {}", text(&policy["file"]))?;
     }
     print_changes(out, status)?;
-    print_coverage(out, status)?;
+    interfaces::print(out, status)?;
     let quarantine = status["quarantine"].as_array().map_or(0, Vec::len);
     if quarantine > 0 {
         writeln!(
@@ -166,24 +169,6 @@ fn print_changes(out: &mut impl Write, status: &Value) -> io::Result<()> {
     }
     if let Some(error) = status["reload_error"].as_str() {
         writeln!(out, "reload      REFUSED, the policy above stays: {error}")?;
-    }
-    Ok(())
-}
-
-fn print_coverage(out: &mut impl Write, status: &Value) -> io::Result<()> {
-    let coverage = status["coverage"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if coverage.is_empty() {
-        writeln!(out, "interfaces  NONE is covered")?;
-    }
-    for (row, place) in coverage.iter().enumerate() {
-        let told = match place["position"].as_str() {
-            Some("first") => "covered",
-            Some("behind") => "NOT SAFE: another program stands in front of ours and can let packets out",
-            Some("missing") => "NOT COVERED: our program is not on it",
-            _ => "covered, as far as can be told without more rights",
-        };
-        let label = if row == 0 { "interfaces" } else { "" };
-        writeln!(out, "{label:<10}  {:<15} {:<5} {told}", text(&place["interface"]), text(&place["hook"]))?;
     }
     Ok(())
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, MapError};
+use aya::maps::{Array, HashMap, MapData, MapError};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use policy_common::LinkType;
-use policy_common::abi::{MailServer, ScopeKey, Settings};
+use policy_common::abi::{DOOR_AWAITED, MailServer, ScopeKey, Settings};
 
 use super::error::DatapathError;
 use super::links::{Hook, Inside};
@@ -123,18 +123,46 @@ impl Generation {
         Ok(())
     }
 
-    /// Makes the list of covered inside interfaces this one: first what is new, then what is gone.
-    pub(super) fn set_doors(&mut self, inside: &[Inside]) -> Result<(), DatapathError> {
-        let failed = |source| DatapathError::Fill { map: "DOORS", source };
-        let mut doors: HashMap<_, u32, u32> = self.policy_map("DOORS")?;
+    /// Gives doors their settings before their programs run, and the guard no reason to believe in those that are new.
+    pub(super) fn announce_doors(&mut self, inside: &[Inside]) -> Result<(), DatapathError> {
+        let mut doors = self.doors()?;
         for door in inside {
-            doors.insert(door.interface.index, door.settings, 0).map_err(failed)?;
-        }
-        let known: Vec<u32> = doors.keys().filter_map(Result::ok).collect();
-        for gone in known.iter().filter(|index| !inside.iter().any(|door| door.interface.index == **index)) {
-            doors.remove(gone).map_err(failed)?;
+            let stands = doors.get(&door.interface.index, 0).is_ok_and(|known| known & DOOR_AWAITED == 0);
+            let value = if stands { door.settings } else { door.settings | DOOR_AWAITED };
+            doors.insert(door.interface.index, value, 0).map_err(doors_failed)?;
         }
         Ok(())
+    }
+
+    /// Makes the guard believe in exactly these doors, which must have their programs.
+    pub(super) fn confirm_doors<'a>(
+        &mut self,
+        inside: impl Iterator<Item = &'a Inside>,
+    ) -> Result<(), DatapathError> {
+        let mut doors = self.doors()?;
+        let mut stand = Vec::new();
+        for door in inside {
+            doors.insert(door.interface.index, door.settings, 0).map_err(doors_failed)?;
+            stand.push(door.interface.index);
+        }
+        let known: Vec<u32> = doors.keys().filter_map(Result::ok).collect();
+        for gone in known.iter().filter(|index| !stand.contains(index)) {
+            doors.remove(gone).map_err(doors_failed)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a door off the list, before its program goes.
+    pub(super) fn forget_door(&mut self, index: u32) -> Result<(), DatapathError> {
+        let mut doors = self.doors()?;
+        match doors.get(&index, 0) {
+            Ok(_) => doors.remove(&index).map_err(doors_failed),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn doors(&mut self) -> Result<HashMap<&mut MapData, u32, u32>, DatapathError> {
+        self.policy_map("DOORS")
     }
 
     fn policy_map<'a, M>(&'a mut self, map: &'static str) -> Result<M, DatapathError>
@@ -209,6 +237,10 @@ pub struct TestResult {
     /// A TCX code: -1 (next), 2 (drop) or 7 (redirect).
     pub code: i32,
     pub duration: Duration,
+}
+
+fn doors_failed(source: MapError) -> DatapathError {
+    DatapathError::Fill { map: "DOORS", source }
 }
 
 const fn program_name(hook: Hook, link: LinkType) -> &'static str {

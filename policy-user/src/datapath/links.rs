@@ -1,5 +1,6 @@
 //! Attaching: pinned TCX links that outlive the agent, adopted and swapped so that no packet meets an empty hook.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ pub enum Hook {
 }
 
 impl Hook {
-    const fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Door => "door",
             Self::Guard => "guard",
@@ -58,43 +59,105 @@ pub struct Inside {
     pub settings: u32,
 }
 
+/// What to do where an interface refuses our program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Takes back what was made, and fails.
+    TakeBack,
+    /// Covers the others, unless none is left.
+    GoOn,
+}
+
+/// What `attach` has done.
+#[derive(Debug, Default)]
+pub struct Attached {
+    pub coverage: Vec<Coverage>,
+    /// Why interfaces are not covered, by name.
+    pub failed: BTreeMap<String, String>,
+}
+
 /// Puts `generation` in force on exactly these interfaces; afterwards the one before is gone.
 ///
-/// A link that is pinned already gets the new program in place of the old one, atomically for each packet. If an
-/// interface can't be covered, links made by this call are taken back and the error is returned.
+/// A link that is pinned already gets the new program in place of the old one, atomically for each packet.
 pub fn attach(
     pins: &Pins,
     generation: &mut Generation,
     inside: &[Inside],
     outside: &[Interface],
-) -> Result<Vec<Coverage>, DatapathError> {
-    // The guard asks this list, so it must be complete before the guard runs.
-    generation.set_doors(inside)?;
-    let doors = inside.iter().map(|inside| (Hook::Door, &inside.interface));
-    let guards = outside.iter().map(|interface| (Hook::Guard, interface));
+    refusal: Refusal,
+) -> Result<Attached, DatapathError> {
     let mut made = Vec::new();
-    let mut covered = Vec::new();
-    let mut wanted = Vec::new();
-    for (hook, interface) in doors.chain(guards) {
-        let pin = pin_path(pins, hook, interface.index);
-        let program = interface
-            .link
-            .ok_or_else(|| DatapathError::UnsupportedLink { interface: interface.name.clone() })
-            .and_then(|link| generation.classifier(hook, link));
-        match program.and_then(|program| cover(program, hook, interface, &pin)) {
-            Ok(new) => made.extend(new.then(|| pin.clone())),
+    let result = attach_all(pins, generation, (inside, outside), refusal, &mut made);
+    if result.is_err() {
+        for (place, pin) in &made {
+            // First the guard must not believe in it any more; without its map it does not believe in anything.
+            let _ = generation.forget_door(place.ifindex);
+            let _ = fs::remove_file(pin);
+        }
+    }
+    result
+}
+
+fn attach_all(
+    pins: &Pins,
+    generation: &mut Generation,
+    (inside, outside): (&[Inside], &[Interface]),
+    refusal: Refusal,
+    made: &mut Vec<(Coverage, PathBuf)>,
+) -> Result<Attached, DatapathError> {
+    let mut done = Attached::default();
+    let mut refused = None;
+    let mut kept = Vec::new();
+    let mut try_on = |generation: &mut Generation, hook, interface: &Interface, done: &mut Attached| {
+        kept.push(pin_path(pins, hook, interface.index));
+        match put_on(pins, generation, hook, interface, made) {
+            Ok(place) => done.coverage.push(place),
+            Err(error) if refusal == Refusal::TakeBack => return Err(error),
             Err(error) => {
-                made.iter().for_each(|pin| drop(fs::remove_file(pin)));
-                return Err(error);
+                // It names the interface, and a name may hold control characters.
+                let why = error.to_string().replace(char::is_control, "?");
+                done.failed.insert(interface.name.clone(), why);
+                refused.get_or_insert(error);
             }
         }
-        wanted.push(pin);
-        covered.push(Coverage { interface: interface.name.clone(), ifindex: interface.index, hook });
+        Ok(())
+    };
+    generation.announce_doors(inside)?;
+    for door in inside {
+        try_on(generation, Hook::Door, &door.interface, &mut done)?;
     }
-    for pin in pinned(pins)?.into_iter().filter(|pin| !wanted.contains(pin)) {
+    // In between: a guard that believes in a door without a program lets its packets out, and a guard of this generation
+    // that knows no doors would stop the mail servers.
+    let stands = |door: &&Inside| done.coverage.iter().any(|place| place.ifindex == door.interface.index);
+    generation.confirm_doors(inside.iter().filter(stands))?;
+    for guarded in outside {
+        try_on(generation, Hook::Guard, guarded, &mut done)?;
+    }
+    if let Some(error) = refused.filter(|_| done.coverage.is_empty()) {
+        return Err(error);
+    }
+    for pin in pinned(pins)?.into_iter().filter(|pin| !kept.contains(pin)) {
         remove(&pin)?;
     }
-    Ok(covered)
+    Ok(done)
+}
+
+/// Covers one interface; what that makes is noted.
+fn put_on(
+    pins: &Pins,
+    generation: &mut Generation,
+    hook: Hook,
+    interface: &Interface,
+    made: &mut Vec<(Coverage, PathBuf)>,
+) -> Result<Coverage, DatapathError> {
+    let link =
+        interface.link.ok_or_else(|| DatapathError::UnsupportedLink { interface: interface.name.clone() })?;
+    let pin = pin_path(pins, hook, interface.index);
+    let place = Coverage { interface: interface.name.clone(), ifindex: interface.index, hook };
+    if cover(generation.classifier(hook, link)?, hook, interface, &pin)? {
+        made.push((place.clone(), pin));
+    }
+    Ok(place)
 }
 
 /// Ends enforcement: removes every pin of every version, and waits until the kernel has let go of the hooks. Tells whether

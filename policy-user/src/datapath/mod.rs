@@ -22,7 +22,7 @@ pub use error::DatapathError;
 pub use events::{EventStream, forward_kernel_log};
 pub use generation::{Generation, KernelLog, TestPacket, TestResult, object_digest};
 pub use hosts::HostCount;
-pub use links::{Coverage, Hook, Inside, Position, attach, detach, position};
+pub use links::{Attached, Coverage, Hook, Inside, Position, Refusal, attach, detach, position};
 pub use machine::{MINIMUM_KERNEL, boot_time, check_machine};
 pub use names::{AnswerStream, NameTap};
 pub use packets::PacketCounts;

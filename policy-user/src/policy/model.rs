@@ -287,7 +287,8 @@ impl Scope {
 }
 
 /// An interface name in which `*` stands for any run of characters and `?` for one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct InterfaceGlob(pub String);
 
 /// A designated sender.

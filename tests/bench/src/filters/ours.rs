@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Map, MapData, RingBuf};
 use policy_common::{Addr, LinkType, Reason};
-use policy_user::datapath::{Counters, Generation, Inside, KernelLog, Pins, State, attach, boot_time};
+use policy_user::datapath::{
+    Counters, Generation, Inside, KernelLog, Pins, Refusal, State, attach, boot_time,
+};
 use policy_user::netlink::Interface;
 use policy_user::policy::Revision;
 use policy_user::policy::compile::{Instant, Tables, compile};
@@ -76,7 +78,7 @@ impl Ours {
     /// Attaches to these interfaces of the gateway alone.
     fn cover(&mut self, stage: &Stage, inside: &[Inside], outside: &[Interface]) -> Result<()> {
         let (pins, generation) = (&self.pins, &mut self.generation);
-        stage.gateway().run(|| attach(pins, generation, inside, outside))??;
+        stage.gateway().run(|| attach(pins, generation, inside, outside, Refusal::TakeBack))??;
         Ok(())
     }
 
