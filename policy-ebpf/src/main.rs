@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 
+mod early;
+mod frame;
 mod hosts;
 mod maps;
 mod policy;
@@ -11,8 +13,8 @@ mod skb;
 mod submission;
 mod verdict;
 
-use aya_ebpf::macros::classifier;
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use policy_common::LinkType;
 
 /// The door of an Ethernet-like inside interface (TCX ingress).
@@ -37,6 +39,12 @@ pub fn guard(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn guard_ip(ctx: TcContext) -> i32 {
     verdict::at_guard(ctx, LinkType::Ip)
+}
+
+/// The early door of an Ethernet-like inside interface, where the policy asks for it (XDP).
+#[xdp]
+pub fn early(ctx: XdpContext) -> u32 {
+    early::at_early_door(&ctx)
 }
 
 /// A BPF program can't unwind; nothing here panics, and the verifier refuses a program whose loop could be reached.

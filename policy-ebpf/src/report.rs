@@ -1,16 +1,14 @@
 //! Counting and reporting of decisions: exact counters for every packet, one event for every denied attempt.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_log_ebpf::warn;
 use policy_common::abi::{AttemptKey, Event, EventContext, HostCounts, Macs, counter, verdict};
 use policy_common::{Decision, Flow};
 
-use aya_ebpf::programs::TcContext;
-
 use crate::hosts;
 use crate::maps::{ATTEMPTS, COUNTERS, EVENTS, REVISION};
-use crate::skb::Skb;
 
 /// Counts one packet that was let through by a rule.
 #[inline(always)]
@@ -26,20 +24,22 @@ pub struct Denial {
     /// The interface it came in through, or the guard's own for a process of the gateway.
     pub ifindex: u32,
     pub macs: Macs,
+    /// VLAN id of a tag that the card or the stack took out of the frame; 0 for none.
+    pub vlan: u16,
 }
 
 /// Counts one denied packet, and reports it where it begins a new attempt.
 ///
 /// Two calls beside each other: one inside the other would exceed the 512 bytes of stack of a chain of calls.
 #[inline(always)]
-pub fn denied(ctx: &TcContext, skb: &Skb, flow: &Flow, denial: &Denial) {
+pub fn denied(ctx: &impl EbpfContext, flow: &Flow, denial: &Denial) {
     let host = hosts::account(&flow.src, denial.ifindex, &denial.macs);
-    count_and_report(ctx, skb, flow, denial, host);
+    count_and_report(ctx, flow, denial, host);
 }
 
 /// Not inlined: together with the decision it would exceed the 512 bytes of stack that one BPF function has.
 #[inline(never)]
-fn count_and_report(ctx: &TcContext, skb: &Skb, flow: &Flow, denial: &Denial, host: *mut HostCounts) {
+fn count_and_report(ctx: &impl EbpfContext, flow: &Flow, denial: &Denial, host: *mut HostCounts) {
     let reason = denial.decision.reason;
     count(counter::packets(reason));
     if denial.verdict == verdict::WOULD_BLOCK {
@@ -81,7 +81,7 @@ fn count_and_report(ctx: &TcContext, skb: &Skb, flow: &Flow, denial: &Denial, ho
             reason,
             verdict: denial.verdict,
             macs: denial.macs,
-            vlan: vlan(skb, flow),
+            vlan: if denial.vlan == 0 { flow.inline_vlan } else { denial.vlan },
             // Only here, where nothing can fail any more: a lost event must not take the number with it.
             unlisted: host.map_or(0, HostCounts::tell),
         },
@@ -102,14 +102,6 @@ fn is_new(key: &AttemptKey) -> bool {
     // (no memory) must report rather than hide.
     const EEXIST: i32 = -17;
     ATTEMPTS.insert(key, 1, BPF_NOEXIST.into()) != Err(EEXIST)
-}
-
-#[inline(always)]
-fn vlan(skb: &Skb, flow: &Flow) -> u16 {
-    match skb.outer_vlan() {
-        0 => flow.inline_vlan,
-        id => id,
-    }
 }
 
 #[inline(always)]

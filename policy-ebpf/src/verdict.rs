@@ -79,8 +79,14 @@ fn judge_at_door(ctx: &TcContext, skb: &Skb, flow: &Flow, decision: &Decision) -
     } else {
         (Action::Drop, verdict::DROP)
     };
-    let denial = Denial { decision: *decision, verdict, ifindex: skb.ifindex(), macs: skb.macs() };
-    report::denied(ctx, skb, flow, &denial);
+    let denial = Denial {
+        decision: *decision,
+        verdict,
+        ifindex: skb.ifindex(),
+        macs: skb.macs(),
+        vlan: skb.outer_vlan(),
+    };
+    report::denied(ctx, flow, &denial);
     action
 }
 
@@ -104,7 +110,8 @@ fn judge_at_guard(ctx: &TcContext, skb: &Skb, flow: &Flow, decision: &Decision) 
         0 => skb.ifindex(),
         ingress => ingress,
     };
-    report::denied(ctx, skb, flow, &Denial { decision: *decision, verdict, ifindex, macs: Macs::NONE });
+    let denial = Denial { decision: *decision, verdict, ifindex, macs: Macs::NONE, vlan: skb.outer_vlan() };
+    report::denied(ctx, flow, &denial);
     action
 }
 

@@ -1,6 +1,7 @@
 //! What the machine's network looks like: interfaces and the gateway's own addresses, by rtnetlink, and when that changes.
 
 mod routes;
+mod stacking;
 
 use std::net::IpAddr;
 
@@ -14,6 +15,8 @@ use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{Handle, MulticastGroup};
 use thiserror::Error;
 use tokio::sync::mpsc;
+
+pub use stacking::AgainstXdp;
 
 /// A network interface of this machine's network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]

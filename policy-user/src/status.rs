@@ -12,7 +12,7 @@ use crate::agent::hosts::Departed;
 use crate::agent::pending::{Pending, RolledBack, Trial};
 use crate::agent::{FlagCounts, NameCounts, Quarantined};
 use crate::coverage::InterfaceStatus;
-use crate::datapath::{self, Counters, Coverage, HostCount, Pins, Position, RingUse, State};
+use crate::datapath::{self, Counters, Coverage, EarlyPlace, HostCount, Pins, Position, RingUse, State};
 use crate::failure::Failure;
 use crate::metrics::PortStatus;
 use crate::notify::ReceiverStatus;
@@ -29,6 +29,9 @@ pub struct InForce {
     pub file: PathBuf,
     pub since: Timestamp,
     pub interfaces: Vec<Coverage>,
+    /// XDP in front of doors, where the policy asks for it.
+    #[serde(default)]
+    pub early: Vec<EarlyPlace>,
     /// Names and patterns of the policy's inside interfaces.
     #[serde(default)]
     pub inside: Vec<InterfaceGlob>,

@@ -45,6 +45,7 @@ fn status() -> Status {
             file: "policy.yaml".into(),
             since: Timestamp::UNIX_EPOCH,
             interfaces: Vec::new(),
+            early: Vec::new(),
             inside: Vec::new(),
             outside: Vec::new(),
         }),

@@ -19,7 +19,7 @@ fn whole() -> Value {
         "version": 1,
         "name": "whole",
         "interfaces": {
-            "inside": [{ "match": "lan0", "mode": "audit", "on_block": "drop" }],
+            "inside": [{ "match": "lan0", "mode": "audit", "on_block": "drop", "datapath": "xdp" }],
             "outside": ["wan0"],
         },
         "networks": { "clients": ["10.25.0.0/16"], "internal": ["10.0.0.0/8"] },

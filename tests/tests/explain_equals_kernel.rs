@@ -13,14 +13,15 @@ use lab::frame::{Frame, Mac, Tcp};
 use lab::{Lab, require_root_or_skip};
 use policy_common::{LinkType, abi};
 use policy_user::datapath::{
-    Counters, Generation, Hook, Inside, KernelLog, Pins, Refusal, State, TestPacket, attach, boot_time,
+    Counters, EarlyDoor, Generation, Hook, Inside, KernelLog, Pins, Refusal, State, TestPacket, attach,
+    boot_time,
 };
 use policy_user::netlink::Interface;
 use policy_user::policy::compile::{Instant, compile, inside_settings};
 use policy_user::policy::explain::{Examiner, InQuarantine, Paper, Question, Sender, SourceMac, Verdict};
 use policy_user::policy::{
-    Detection, Exception, Group, InsideEntry, InterfaceGlob, MailServer, Mode, OnBlock, Policy, Quarantine,
-    Revision, Scope, Treatment,
+    Datapath, Detection, Exception, Group, InsideEntry, InterfaceGlob, MailServer, Mode, OnBlock, Policy,
+    Quarantine, Revision, Scope, Treatment,
 };
 
 /// A test run puts every packet on the loopback interface, whose index is 1 and whose MAC is zero.
@@ -133,7 +134,11 @@ impl Dice {
         let exceptions = self.below(5);
         let clients = 1 + self.below(3);
         let mut inside: Vec<InsideEntry> = [HERE.0, ELSEWHERE.0]
-            .map(|name| InsideEntry { glob: InterfaceGlob(name.to_owned()), treatment: self.treatment() })
+            .map(|name| InsideEntry {
+                glob: InterfaceGlob(name.to_owned()),
+                treatment: self.treatment(),
+                datapath: Datapath::Tc,
+            })
             .into();
         if self.one_in(2) {
             inside.reverse();
@@ -241,7 +246,8 @@ impl Bench<'_> {
         let mut generation = Generation::load(self.pins, &tables, KernelLog::Off)?;
         let entry = policy.inside.iter().position(|entry| entry.glob.matches(HERE.0)).context("no lo")?;
         let interface = Interface { name: HERE.0.to_owned(), index: HERE.1, link: Some(LinkType::Ethernet) };
-        let inside = [Inside { interface, settings: inside_settings(entry) as u32 }];
+        let inside =
+            [Inside { interface, settings: inside_settings(entry) as u32, early: EarlyDoor::Unasked }];
         attach(self.pins, &mut generation, &inside, &[], Refusal::TakeBack)?;
         let mut state = State::open(self.pins)?;
         state.set_gateway_addresses(&[self.gateway.into()])?;

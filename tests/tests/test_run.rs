@@ -60,6 +60,7 @@ impl Bench {
     fn new(lab: &Lab, via: Via, settings: Settings) -> Result<Self> {
         let mut tables = scenarios::policy::tables(boot_time(), ifindex_where(via));
         tables.settings = vec![settings];
+        tables.early = true;
         let gateway = scenarios::policy::gateway_addresses();
         Self::with(lab, via, &tables, &gateway, &scenarios::policy::quarantine(boot_time()))
     }
@@ -157,6 +158,44 @@ fn the_door_drops_and_counts_as_the_table_says() -> Result<()> {
             if expect.denies() { DROP } else { NEXT }
         },
     )
+}
+
+/// Whatever the door drops in silence the early door may take from it, and nothing else; what it leaves it must not count.
+#[test]
+fn the_early_door_drops_only_what_the_door_would() -> Result<()> {
+    require_root_or_skip!();
+    const XDP_DROP: i32 = 1;
+    const XDP_PASS: i32 = 2;
+    let lab = Lab::builder().clients(0).build()?;
+    let settings =
+        [action::DROP, action::REJECT].map(|action| Settings::new(Some(mode::ENFORCE), Some(action)));
+    let (mut dropped, mut wrong) = (0, Vec::new());
+    for via in [Via::Lan, Via::Guest] {
+        for settings in settings {
+            let mut bench = Bench::new(&lab, via, settings)?;
+            for Scenario { name, packets, .. } in scenarios::all().iter().filter(|row| row.via == via) {
+                for packet in packets.iter().filter(|packet| is_accepted(&packet.frame)) {
+                    let untagged = matches!(packet.frame.get(12..14), Some([0x08, 0x00] | [0x86, 0xdd]));
+                    let wanted = if packet.expect.denies() && untagged && !settings.is_reject() {
+                        dropped += 1;
+                        (XDP_DROP, to_count(packet.expect))
+                    } else {
+                        (XDP_PASS, Vec::new())
+                    };
+                    let before = bench.state.counters()?;
+                    let code = bench.generation.test_run_early(&packet.frame)?;
+                    let got = (code, counted(&before, &bench.state.counters()?));
+                    if got != wanted {
+                        wrong
+                            .push(format!("{name}: expected {wanted:?}, got {got:?}; {:02x?}", packet.frame));
+                    }
+                }
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+    ensure!(dropped > 500, "hardly anything to drop: {dropped}");
+    Ok(())
 }
 
 #[test]

@@ -14,6 +14,7 @@ use policy_common::Addr;
 
 use super::Config;
 use super::detection::Detection;
+use super::early::refuse_unfit;
 use super::history::History;
 use super::hosts::Departed;
 use super::interfaces::{Absent, attachable, bound_interfaces, index_of};
@@ -25,7 +26,7 @@ use crate::account::Account;
 use crate::attempt::Lexicon;
 use crate::coverage::{Network, survey};
 use crate::datapath::{
-    self, Attached, EventStream, Generation, Inside, KernelLog, PacketCounts, Pins, State,
+    self, Attached, EarlyPlace, EventStream, Generation, Inside, KernelLog, PacketCounts, Pins, State,
 };
 use crate::failure::Failure;
 use crate::netlink::{Changes, Interface, Netlink};
@@ -91,6 +92,7 @@ impl Enforcement {
         let network = Network::look(&netlink).await?;
         let all = network.interfaces();
         let (inside, outside) = attachable(&policy.policy, &all, absent)?;
+        let inside = refuse_unfit(inside, &netlink).await?;
         let tables = lay_out(&policy, &all, absent)?;
         let pins = Pins::prepare(&config.bpffs)?;
         let mut generation = Generation::load(&pins, &tables, config.kernel_log)?;
@@ -101,11 +103,11 @@ impl Enforcement {
         quarantine.put_in_force(&mut state)?;
         teach(&lexicon, &policy, &tables, &all);
         forward_kernel_log(&mut generation, config.kernel_log)?;
-        let Attached { coverage, failed } =
+        let Attached { coverage, failed, early } =
             datapath::attach(&pins, &mut generation, &inside, &outside, absent.refusal())?;
         // Only now, where this version enforces: in between both do, and at no time none.
         pins.retire_other_versions()?;
-        let in_force = describe(&policy, coverage);
+        let in_force = describe(&policy, coverage, told(early));
         let bound = bound_interfaces(&policy.policy, &all);
         let (mut names, answers) = NameWatch::new();
         names.follow(&policy.policy, &inside);
@@ -142,14 +144,15 @@ impl Enforcement {
         self.network = Network::look(&self.netlink).await?;
         let all = self.network.interfaces();
         let (inside, outside) = attachable(&policy.policy, &all, absent)?;
+        let inside = refuse_unfit(inside, &self.netlink).await?;
         let tables = lay_out(&policy, &all, absent)?;
         let mut generation = Generation::load(&self.pins, &tables, self.config.kernel_log)?;
         teach(&self.lexicon, &policy, &tables, &all);
         forward_kernel_log(&mut generation, self.config.kernel_log)?;
-        let Attached { coverage, failed } =
+        let Attached { coverage, failed, early } =
             datapath::attach(&self.pins, &mut generation, &inside, &outside, absent.refusal())?;
         self.failed = failed;
-        self.in_force = describe(&policy, coverage);
+        self.in_force = describe(&policy, coverage, told(early));
         self.bound = bound_interfaces(&policy.policy, &all);
         self.detection.set_policy(&policy.policy);
         self.names.follow(&policy.policy, &inside);
@@ -266,7 +269,17 @@ fn remember_names(lexicon: &RwLock<Lexicon>, all: &[Interface]) {
     }
 }
 
-fn describe(policy: &LoadedPolicy, interfaces: Vec<datapath::Coverage>) -> InForce {
+/// Warns of early doors that are not there.
+fn told(places: Vec<EarlyPlace>) -> Vec<EarlyPlace> {
+    for EarlyPlace { interface, refused } in &places {
+        if let Some(why) = refused {
+            log::warn!("{interface}: no XDP in front of its door: {why}. The door does all of it");
+        }
+    }
+    places
+}
+
+fn describe(policy: &LoadedPolicy, interfaces: Vec<datapath::Coverage>, early: Vec<EarlyPlace>) -> InForce {
     InForce {
         policy: policy.policy.name.clone(),
         revision: policy.revision.to_string(),
@@ -274,6 +287,7 @@ fn describe(policy: &LoadedPolicy, interfaces: Vec<datapath::Coverage>) -> InFor
         file: policy.path.clone(),
         since: Timestamp::now(),
         interfaces,
+        early,
         inside: policy.policy.inside.iter().map(|entry| entry.glob.clone()).collect(),
         outside: policy.policy.outside.clone(),
     }

@@ -1,10 +1,10 @@
 //! Which of the machine's interfaces the policy means.
 
-use crate::datapath::{Inside, Refusal};
+use crate::datapath::{EarlyDoor, Inside, Refusal};
 use crate::failure::Failure;
 use crate::netlink::Interface;
 use crate::policy::compile::inside_settings;
-use crate::policy::{InterfaceGlob, Policy};
+use crate::policy::{Datapath, InterfaceGlob, Policy};
 
 /// What to do about interfaces that the policy names and that are not there.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,12 @@ pub fn present(policy: &Policy, all: &[Interface]) -> (Vec<Inside>, Vec<Interfac
             if !inside.iter().any(|known| known.interface.index == interface.index) {
                 // The loader caps the number of entries far below 2^32.
                 let settings = u32::try_from(settings).unwrap_or(0);
-                inside.push(Inside { interface: interface.clone(), settings });
+                let early = match entry.datapath {
+                    Datapath::Tc => EarlyDoor::Unasked,
+                    Datapath::Xdp => EarlyDoor::Native,
+                    Datapath::XdpForced => EarlyDoor::Forced,
+                };
+                inside.push(Inside { interface: interface.clone(), settings, early });
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod detection;
+mod early;
 mod enforcement;
 pub mod history;
 pub mod hosts;

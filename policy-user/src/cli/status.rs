@@ -67,6 +67,7 @@ fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
     }
     print_changes(out, status)?;
     interfaces::print(out, status)?;
+    interfaces::print_early(out, status)?;
     let quarantine = status["quarantine"].as_array().map_or(0, Vec::len);
     if quarantine > 0 {
         writeln!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use policy_common::LinkType;
 use policy_common::abi::{DOOR_AWAITED, MailServer, ScopeKey, Settings};
@@ -90,6 +90,11 @@ impl Generation {
                     .load()
                     .map_err(|source| DatapathError::Load { program, source: Box::new(source) })?;
             }
+        }
+        if tables.early {
+            let program = "early";
+            let failed = |source| DatapathError::Load { program, source: Box::new(source) };
+            generation.early()?.load().map_err(failed)?;
         }
         Ok(generation)
     }
@@ -187,6 +192,23 @@ impl Generation {
             .program_mut(name)
             .and_then(|program| program.try_into().ok())
             .ok_or_else(|| DatapathError::Object(format!("the built-in object has no classifier {name}")))
+    }
+
+    /// The program in front of doors; loaded only where the policy asks for it.
+    pub(super) fn early(&mut self) -> Result<&mut Xdp, DatapathError> {
+        self.ebpf
+            .program_mut("early")
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(|| DatapathError::Object("the built-in object has no XDP program".to_owned()))
+    }
+
+    /// Runs the early door on one frame; the code is one of XDP's.
+    pub fn test_run_early(&mut self, frame: &[u8]) -> Result<i32, DatapathError> {
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        let result = self.early()?.test_run(options);
+        let result = result.map_err(|error| DatapathError::Object(format!("test run: {error}")))?;
+        Ok(result.return_value as i32)
     }
 
     /// The reader of the kernel programs' own diagnostics.

@@ -12,6 +12,7 @@ use aya::sys::SyscallError;
 use serde::{Deserialize, Serialize};
 
 use super::chain::programs_at;
+use super::early::{self, EarlyDoor, EarlyPlace};
 use super::error::DatapathError;
 use super::generation::Generation;
 use super::pins::Pins;
@@ -57,6 +58,8 @@ pub struct Inside {
     pub interface: Interface,
     /// Index into the settings table.
     pub settings: u32,
+    /// Whether XDP stands in front of its door.
+    pub early: EarlyDoor,
 }
 
 /// What to do where an interface refuses our program.
@@ -74,6 +77,8 @@ pub struct Attached {
     pub coverage: Vec<Coverage>,
     /// Why interfaces are not covered, by name.
     pub failed: BTreeMap<String, String>,
+    /// Where the policy asks for XDP in front of a door.
+    pub early: Vec<EarlyPlace>,
 }
 
 /// Puts `generation` in force on exactly these interfaces; afterwards the one before is gone.
@@ -136,6 +141,10 @@ fn attach_all(
     if let Some(error) = refused.filter(|_| done.coverage.is_empty()) {
         return Err(error);
     }
+    // Last: it only spares the doors work, which are new by now.
+    let early_pins;
+    (done.early, early_pins) = early::attach(pins, generation, inside);
+    kept.extend(early_pins);
     for pin in pinned(pins)?.into_iter().filter(|pin| !kept.contains(pin)) {
         remove(&pin)?;
     }
@@ -272,7 +281,7 @@ fn make_first(
 
 /// A link whose interface is gone answers an update with ENOLINK (`tcx_link_update`, net/bpf/tcx.c), while its pin file
 /// stays until somebody removes it.
-fn is_dead(error: &ProgramError) -> bool {
+pub(super) fn is_dead(error: &ProgramError) -> bool {
     match error {
         ProgramError::SyscallError(SyscallError { io_error, .. }) => {
             io_error.raw_os_error() == Some(libc::ENOLINK)
@@ -294,7 +303,7 @@ fn pinned(pins: &Pins) -> Result<Vec<PathBuf>, DatapathError> {
     Ok(found)
 }
 
-fn remove(pin: &Path) -> Result<(), DatapathError> {
+pub(super) fn remove(pin: &Path) -> Result<(), DatapathError> {
     fs::remove_file(pin).map_err(|source| DatapathError::Io { doing: "remove", path: pin.to_owned(), source })
 }
 
@@ -303,6 +312,6 @@ fn pin_path(pins: &Pins, hook: Hook, ifindex: u32) -> PathBuf {
     pins.links().join(format!("{}-{ifindex}", hook.label()))
 }
 
-fn pin_error(doing: &'static str, path: &Path, error: impl std::fmt::Display) -> DatapathError {
+pub(super) fn pin_error(doing: &'static str, path: &Path, error: impl std::fmt::Display) -> DatapathError {
     DatapathError::Pin { doing, path: path.to_owned(), why: error.to_string() }
 }

@@ -4,6 +4,7 @@
 //! maps outlive both. The agent holds nothing that enforcement needs.
 
 mod chain;
+mod early;
 mod error;
 mod events;
 mod generation;
@@ -18,6 +19,7 @@ mod state;
 mod submissions;
 
 pub use chain::programs_at;
+pub use early::{EarlyDoor, EarlyPlace};
 pub use error::DatapathError;
 pub use events::{EventStream, forward_kernel_log};
 pub use generation::{Generation, KernelLog, TestPacket, TestResult, object_digest};

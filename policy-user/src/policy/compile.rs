@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use policy_common::Addr;
 use policy_common::abi::{self, MAX_BLOCKED_PORTS, MAX_SPARED_PORTS, MAX_SUBMISSION_PORTS, Net, Permit};
 
-use super::model::{Exception, Mode, OnBlock, Policy, Revision, Treatment};
+use super::model::{Datapath, Exception, Mode, OnBlock, Policy, Revision, Treatment};
 
 /// Everything the kernel programs of one generation read.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Tables {
     /// Permitted destinations by scope number, which is never 0.
     pub permits: Vec<(u32, Prefix<Permit>)>,
     pub mail_servers: Vec<abi::MailServer>,
+    /// Whether any inside interface is to have XDP in front of its door.
+    pub early: bool,
     /// Policy entries by rule number, which counts from 1.
     pub rules: Vec<Rule>,
 }
@@ -102,6 +104,7 @@ pub fn compile(
         nets,
         permits: layout.permits,
         mail_servers: layout.mail_servers,
+        early: policy.inside.iter().any(|entry| entry.datapath != Datapath::Tc),
         rules: layout.rules,
     })
 }

@@ -24,7 +24,7 @@ pub use bundle::{Part, Parts, path_of};
 pub use diagnostics::{Diagnostic, Place, Severity};
 pub use load::{LoadError, load, load_text, parse, read_text, revision_at};
 pub use model::{
-    Detection, Exception, Group, InsideEntry, InterfaceGlob, LearntNames, LoadedPolicy, LogTarget,
+    Datapath, Detection, Exception, Group, InsideEntry, InterfaceGlob, LearntNames, LoadedPolicy, LogTarget,
     MailServer, Mode, OnBlock, Policy, Quarantine, Retention, Revision, Scope, Transport, Treatment,
 };
 pub use receivers::{Email, Exec, Receiver, Security, Topic, Way, Webhook};

@@ -168,6 +168,29 @@ pub struct Treatment {
 pub struct InsideEntry {
     pub glob: InterfaceGlob,
     pub treatment: Treatment,
+    pub datapath: Datapath,
+}
+
+/// Where in the kernel what comes in through an interface is denied first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Datapath {
+    /// At the door.
+    #[default]
+    Tc,
+    /// Also in front of it, where that spares work.
+    Xdp,
+    /// The same whatever it costs.
+    XdpForced,
+}
+
+impl Datapath {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tc => "tc",
+            Self::Xdp => "xdp",
+            Self::XdpForced => "xdp-forced",
+        }
+    }
 }
 
 /// Clients that are treated in a way of their own.

@@ -1,6 +1,7 @@
 //! Staying in force while the network changes: interfaces that come, go and are renamed, and programs in front of ours.
 
-use super::{Enforcement, own_addresses, remember_names};
+use super::{Enforcement, own_addresses, remember_names, told};
+use crate::agent::early::refuse_unfit;
 use crate::agent::interfaces::{Absent, bound_interfaces, present};
 use crate::agent::log_writer::LogWriter;
 use crate::coverage::{InterfaceStatus, Network, survey};
@@ -59,20 +60,22 @@ impl Enforcement {
             log::info!("an interface that a mail server is bound to has come or gone");
             return self.swap_in(self.policy.clone(), Absent::Waited).await;
         }
-        self.cover(present(&self.policy.policy, &all))?;
+        let (inside, outside) = present(&self.policy.policy, &all);
+        self.cover(refuse_unfit(inside, &self.netlink).await?, outside)?;
         // The routes last: a router may have a million.
         self.network = Network { devices, exits: self.netlink.exits().await? };
         Ok(())
     }
 
     /// Makes the covered interfaces these, if they are not already.
-    fn cover(&mut self, (inside, outside): (Vec<Inside>, Vec<Interface>)) -> Result<(), Failure> {
+    fn cover(&mut self, inside: Vec<Inside>, outside: Vec<Interface>) -> Result<(), Failure> {
         if inside == self.inside && outside == self.outside && self.failed.is_empty() {
             return Ok(());
         }
-        let Attached { coverage, failed } =
+        let Attached { coverage, failed, early } =
             datapath::attach(&self.pins, &mut self.generation, &inside, &outside, Refusal::GoOn)?;
         self.failed = failed;
+        self.in_force.early = told(early);
         let before = std::mem::replace(&mut self.in_force.interfaces, coverage);
         for gone in before.iter().filter(|old| !self.in_force.interfaces.contains(old)) {
             log::warn!(

@@ -63,6 +63,18 @@ pub fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
     Ok(())
 }
 
+/// XDP in front of doors, where the policy asks for it.
+pub fn print_early(out: &mut impl Write, status: &Value) -> io::Result<()> {
+    for place in status["in_force"]["early"].as_array().into_iter().flatten() {
+        let told = match place["refused"].as_str() {
+            None => "XDP in front of the door".to_owned(),
+            Some(why) => format!("no XDP in front of the door: {why}"),
+        };
+        writeln!(out, "{:<10}  {:<15} {:<5} {told}", "", text(&place["interface"]), "early")?;
+    }
+    Ok(())
+}
+
 /// What is said of a default route without a guard; nothing where the policy wants no guard at all.
 fn exit(interface: &Value, status: &Value) -> &'static str {
     let wanted = status["in_force"]["outside"].as_array().is_some_and(|globs| !globs.is_empty());

@@ -115,7 +115,11 @@ fn inside(old: &Policy, new: &Policy) -> Vec<Change> {
     let change = |glob: &&str| match (entry_of(old, glob), entry_of(new, glob)) {
         (Some(_), None) => Some(told(glob, "inside", "not inside: all its mail is denied on the way out")),
         (None, Some(_)) => Some(told(glob, "not inside", "inside")),
-        _ => None,
+        (Some(before), Some(after)) => {
+            let (before, after) = (old.inside[before].datapath, new.inside[after].datapath);
+            (before != after).then(|| told(glob, before.label(), after.label()))
+        }
+        (None, None) => None,
     };
     globs(old, new).iter().filter_map(change).collect()
 }

@@ -104,6 +104,7 @@ type List<T> = Vec<Written<T>>;
 
 const MODES: [&str; 2] = ["enforce", "audit"];
 const BLOCKS: [&str; 2] = ["drop", "reject"];
+const DATAPATHS: [&str; 3] = ["tc", "xdp", "xdp-forced"];
 const PRESETS: [&str; 3] = ["sensitive", "balanced", "strict"];
 const SCOPES: [&str; 2] = ["mail", "all"];
 
@@ -195,6 +196,9 @@ section!(
         mode: Word => words(&MODES),
         /// For these interfaces instead of what the policy says.
         on_block: Word => words(&BLOCKS),
+        /// `xdp` denies in front of the network stack, which pays on network cards whose drivers have XDP, and is refused
+        /// (`smtpfence status` says why) elsewhere; `xdp-forced` only where it would judge wrongly.
+        datapath: Word => or("tc", words(&DATAPATHS)),
     } "required": ["match"]
 );
 section!(

@@ -1,8 +1,8 @@
 //! `interfaces`: which names are inside and which outside, and how what comes in is treated.
 
 use super::super::diagnostics::quoted;
-use super::super::file::{self, GlobOrEntry, Written};
-use super::super::model::{InsideEntry, InterfaceGlob, Treatment};
+use super::super::file::{self, GlobOrEntry, Word, Written};
+use super::super::model::{Datapath, InsideEntry, InterfaceGlob, Treatment};
 use super::super::places::{Span, Spot};
 use super::{Findings, treatment};
 
@@ -81,16 +81,29 @@ fn inside_entry(
     spot: Spot<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<(InsideEntry, Span)> {
-    let (text, at, treatment) = match written {
-        GlobOrEntry::Glob(text) => (text, spot.span(), Treatment::default()),
+    let (text, at, treatment, datapath) = match written {
+        GlobOrEntry::Glob(text) => (text, spot.span(), Treatment::default(), Datapath::default()),
         GlobOrEntry::Entry(entry) => {
             findings.unknown_keys::<file::InsideEntry>(spot);
             let treatment = treatment::validate(&entry.mode, &entry.on_block, spot, findings);
+            let word = findings.optional(&entry.datapath, spot, "datapath");
+            let datapath = word.and_then(|word| datapath(word, spot.key("datapath"), findings));
             let text = findings.require(&entry.glob, spot, "match", "match: \"guest*\"")?;
-            (text, spot.key("match").span(), treatment)
+            (text, spot.key("match").span(), treatment, datapath.unwrap_or_default())
         }
     };
-    Some((InsideEntry { glob: glob(text, at, findings)?, treatment }, at))
+    Some((InsideEntry { glob: glob(text, at, findings)?, treatment, datapath }, at))
+}
+
+fn datapath(word: &Word, spot: Spot<'_>, findings: &mut Findings<'_>) -> Option<Datapath> {
+    let found = [Datapath::Tc, Datapath::Xdp, Datapath::XdpForced];
+    let found = found.into_iter().find(|datapath| datapath.label() == word.as_str());
+    if found.is_none() {
+        let message = format!("{} is not a datapath", quoted(word.as_str()));
+        let help = "write `tc` (the door alone), `xdp` (also in front of it, where that spares work) or `xdp-forced`";
+        findings.error("unknown-datapath", spot.span(), message, help);
+    }
+    found
 }
 
 fn globs(

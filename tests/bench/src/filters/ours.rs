@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use aya::maps::{Map, MapData, RingBuf};
 use policy_common::{Addr, LinkType, Reason};
 use policy_user::datapath::{
-    Counters, Generation, Inside, KernelLog, Pins, Refusal, State, attach, boot_time,
+    Counters, EarlyDoor, Generation, Inside, KernelLog, Pins, Refusal, State, attach, boot_time,
 };
 use policy_user::netlink::Interface;
 use policy_user::policy::Revision;
@@ -98,7 +98,10 @@ impl Filter for Ours {
                 link: Some(LinkType::Ethernet),
             })
         };
-        let (inside, outside) = (Inside { interface: interface("lan0")?, settings: 1 }, interface("wan0")?);
+        let (inside, outside) = (
+            Inside { interface: interface("lan0")?, settings: 1, early: EarlyDoor::Unasked },
+            interface("wan0")?,
+        );
         self.cover(stage, &[inside], &[outside])?;
         let reader = Reader::start(&self.pins)?;
         self.before = (self.state.counters()?, reader.read());
