@@ -42,6 +42,7 @@ use enforcement::{Enforcement, Released};
 pub use enforcement::{ReloadRequest, RunningPolicy};
 use history::{How, Kept, Origin};
 use inbox::Inbox;
+pub use interfaces::present;
 pub use log_writer::Format;
 use log_writer::LogWriter;
 pub use names::NameCounts;

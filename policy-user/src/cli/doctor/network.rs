@@ -4,8 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use policy_common::LinkType;
+
 use super::finding::{Finding, Level};
+use crate::agent::present;
+use crate::cli::block_on;
 use crate::cli::check::live::{self, Machine};
+use crate::datapath::EarlyDoor;
+use crate::netlink::Netlink;
 use crate::policy::Policy;
 
 pub fn examine(policy: &Policy, bpffs: &Path) -> Vec<Finding> {
@@ -22,12 +28,30 @@ pub fn examine(policy: &Policy, bpffs: &Path) -> Vec<Finding> {
         let told = format!("inside {}; outside {}", inside.join(", "), outside.join(", "));
         findings.push(Finding::ok("interfaces", told));
     }
+    findings.extend(early_doors(policy));
     findings.extend(forwarding());
     findings.push(reverse_path(policy, &inside));
     let covered: Vec<String> = inside.into_iter().chain(outside).collect();
     findings.push(flowtables(&covered, run("nft", &["list", "flowtables"])));
     findings.extend(offload(&covered));
     findings
+}
+
+/// Whether XDP in front of doors would spare work; nothing where no inside interface is a network card.
+fn early_doors(policy: &Policy) -> Option<Finding> {
+    let look = async {
+        let (netlink, _changes) = Netlink::connect()?;
+        Ok((netlink.interfaces().await?, netlink.against_xdp().await?))
+    };
+    let (all, against) = block_on(look).ok()?;
+    let inside = present(policy, &all).0.into_iter();
+    let cards = inside.filter(|place| {
+        place.early == EarlyDoor::Unasked && place.interface.link == Some(LinkType::Ethernet)
+    });
+    let cards = cards.filter(|place| !against.contains_key(&place.interface.index));
+    let names: Vec<String> = cards.map(|place| place.interface.name.escape_debug().to_string()).collect();
+    let told = "may drop in front of the network stack, if the driver has XDP: `datapath: xdp` tries it, `status` tells";
+    (!names.is_empty()).then(|| Finding::ok("xdp", format!("{} {told}", names.join(", "))))
 }
 
 fn forwarding() -> Option<Finding> {
