@@ -9,6 +9,7 @@ mod fuzz;
 mod package;
 mod packages;
 mod setup;
+mod supply;
 mod test;
 mod toolchain;
 mod vm;

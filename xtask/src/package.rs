@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{self, ask, cargo};
 use crate::setup::{self, Purpose};
-use crate::{build, workspace};
+use crate::{build, supply, workspace};
 
 /// Build the Debian package
 #[derive(clap::Args)]
@@ -51,7 +51,7 @@ fn make(version: Option<&str>) -> Result<PathBuf> {
     Ok(path.into())
 }
 
-/// Manual pages and completions, by the binary that they describe, where Cargo.toml's list of files finds them.
+/// Manual pages and completions, by the binary that they describe, and what it is made of, where Cargo.toml's list of files finds them.
 fn write_pages(binary: &Path) -> Result<()> {
     let directory = binary.with_file_name("packaging");
     let pages = directory.join("man");
@@ -69,12 +69,13 @@ fn write_pages(binary: &Path) -> Result<()> {
         let text = ask(Command::new(binary).args(["completions", shell])).context("no completions")?;
         fs::write(directory.join(file), text)?;
     }
-    Ok(())
+    supply::write_bill(&directory.join("bill-of-materials.cdx.json"))
 }
 
 /// Runs packaging/verify.sh on a copy of a clean Debian that has a systemd of its own.
 fn verify(package: &Path, later: &Path) -> Result<()> {
     ensure!(setup::is_root(), "trying the package takes root");
+    supply::check()?;
     reproducible()?;
     let root = fresh_debian()?;
     for (file, name) in [(package, "new.deb"), (later, "later.deb")] {

@@ -100,9 +100,8 @@ fn plan(purpose: Purpose) -> Result<Vec<Step>> {
     if linker.is_none() {
         steps.push(install_linker());
     }
-    if purpose == Purpose::Package && command::ask(Command::new("cargo").args(["deb", "--version"])).is_none()
-    {
-        steps.push(install_cargo_deb());
+    if purpose == Purpose::Package {
+        steps.extend(PACKAGERS.iter().filter(|tool| tool.is_missing()).map(CargoTool::install));
     }
     if purpose == Purpose::Test {
         steps.extend(toolchains.iter().find(|t| t.active).and_then(add_components));
@@ -196,12 +195,40 @@ fn install_linker() -> Step {
     }
 }
 
-fn install_cargo_deb() -> Step {
-    let version = toolchain::CARGO_DEB;
-    let mut install = Command::new("cargo");
-    install.args(["install", &format!("cargo-deb@{version}"), "--locked"]);
-    let why = format!("cargo-deb {version}, which makes Debian packages (about a minute)");
-    Step { why, needs_root: false, commands: vec![install] }
+/// A subcommand of cargo.
+struct CargoTool {
+    verb: &'static str,
+    version: &'static str,
+    why: &'static str,
+}
+
+/// What makes and checks the package.
+const PACKAGERS: [CargoTool; 3] = [
+    CargoTool { verb: "deb", version: toolchain::CARGO_DEB, why: "makes Debian packages (a minute)" },
+    CargoTool {
+        verb: "cyclonedx",
+        version: toolchain::CARGO_CYCLONEDX,
+        why: "writes the bill of materials (two minutes)",
+    },
+    CargoTool {
+        verb: "deny",
+        version: toolchain::CARGO_DENY,
+        why: "judges licences and sources (some minutes)",
+    },
+];
+
+impl CargoTool {
+    fn is_missing(&self) -> bool {
+        command::ask(Command::new("cargo").args([self.verb, "--version"])).is_none()
+    }
+
+    fn install(&self) -> Step {
+        let Self { verb, version, why } = self;
+        let mut install = Command::new("cargo");
+        install.args(["install", &format!("cargo-{verb}@{version}"), "--locked"]);
+        let why = format!("cargo-{verb} {version}, which {why}");
+        Step { why, needs_root: false, commands: vec![install] }
+    }
 }
 
 fn add_components(active: &Toolchain) -> Option<Step> {

@@ -11,6 +11,10 @@ pub const LLVM: u32 = 22;
 pub const BPF_LINKER: &str = "0.13.0";
 /// The cargo-deb that makes the package.
 pub const CARGO_DEB: &str = "3.8.0";
+/// The cargo-cyclonedx that writes what it is made of.
+pub const CARGO_CYCLONEDX: &str = "0.5.9";
+/// The cargo-deny that judges licences and sources.
+pub const CARGO_DENY: &str = "0.20.2";
 /// The name under which rustup knows Debian's compiler; policy-user's build script asks for it.
 pub const DEBIAN: &str = "debian";
 
