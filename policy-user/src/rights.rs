@@ -11,10 +11,11 @@
 mod held;
 mod system_calls;
 
+use std::fmt::Display;
 use std::io;
+use std::sync::Once;
 use std::thread;
 
-use anyhow::Context as _;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{
@@ -42,13 +43,21 @@ pub fn runtime() -> io::Result<Runtime> {
     // All workers start here, so those who may start the admin's programs do not inherit what follows.
     let runtime =
         Builder::new_multi_thread().enable_all().thread_name("worker").on_thread_start(renounce).build()?;
-    told("can't forbid the thread with capabilities to start programs", system_calls::start_no_programs());
+    told("the thread with capabilities can start programs", system_calls::start_no_programs());
     Ok(runtime)
 }
 
 /// Gives up what the process does not need for its work. Call it before there is a second thread.
 pub fn confine() {
-    told("can't give up rights that are not needed", try_confine());
+    told("programs can get rights that the agent has not", set_no_new_privs(true));
+    // The memory of a thread without capabilities is open to every other process of root without any.
+    told(
+        "processes of root can read the agent's memory",
+        set_dumpable_behavior(DumpableBehavior::NotDumpable),
+    );
+    told("the bounding set is not reduced", bound());
+    told("the capabilities are not reduced", keep(NEEDED));
+    told("system calls are not filtered", system_calls::forbid_dangerous());
 }
 
 /// A thread that holds no capability.
@@ -58,17 +67,11 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
         work();
     };
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(renounced);
-    told("can't start a thread", spawned.map(drop).with_context(|| name.to_owned()));
-}
-
-fn try_confine() -> anyhow::Result<()> {
-    set_no_new_privs(true).context("no_new_privs")?;
-    // The memory of a thread without capabilities would be open to every other process of root without any.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("not dumpable")?;
-    bound().context("bounding set")?;
-    let held = capabilities(None).context("capabilities")?.permitted.intersection(NEEDED);
-    hold(held).context("capabilities")?;
-    system_calls::forbid_dangerous().context("system calls")
+    if let Err(error) = spawned {
+        log::error!(
+            "the thread {name} can't be started: {error}; start the agent again, enforcement goes on meanwhile"
+        );
+    }
 }
 
 /// Takes everything else from what a program could ever get that this process starts.
@@ -88,23 +91,24 @@ fn bound() -> io::Result<()> {
 
 /// Gives up every capability of the calling thread, for good.
 fn renounce() {
-    let try_renounce = || {
-        system_calls::only_look_up().context("system calls")?;
-        hold(CapabilitySet::empty()).context("capabilities")
-    };
-    told("a thread can't give up its rights", try_renounce());
+    /// What one thread can't do no other can.
+    static TOLD: Once = Once::new();
+    let filtered = system_calls::only_look_up().map_err(|error| error.to_string());
+    let reduced = keep(CapabilitySet::empty()).map_err(|error| error.to_string());
+    if let Err(error) = reduced.and(filtered) {
+        TOLD.call_once(|| told("threads that need no rights hold some", Err(error)));
+    }
 }
 
-/// With nothing to inherit there is no ambient set either.
-fn hold(permitted: CapabilitySet) -> io::Result<()> {
+/// Keeps these and no others; with nothing to inherit there is no ambient set either.
+fn keep(wanted: CapabilitySet) -> io::Result<()> {
+    let permitted = capabilities(None)?.permitted.intersection(wanted);
     let sets = CapabilitySets { effective: permitted, permitted, inheritable: CapabilitySet::empty() };
     Ok(set_capabilities(None, sets)?)
 }
 
-fn told(what: &str, result: anyhow::Result<()>) {
+fn told<E: Display>(what: &str, result: Result<(), E>) {
     if let Err(error) = result {
-        log::error!(
-            "{what}: {error:#}; enforcement goes on, `smtpfence status` shows what the agent still holds"
-        );
+        log::error!("{what}: {error}; enforcement goes on, `smtpfence status` shows what the agent holds");
     }
 }

@@ -81,12 +81,18 @@ fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
 }
 
 fn print_rights(out: &mut impl Write, rights: &Value) -> io::Result<()> {
+    /// More than these are not what the agent needs; the other format names them all.
+    const FEW: usize = 5;
     if rights.is_null() {
         return Ok(());
     }
     let held: Vec<_> =
         rights["capabilities"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let held = if held.is_empty() { "no capability".to_owned() } else { held.join(", ") };
+    let held = match held.len() {
+        0 => "no capability".to_owned(),
+        1..=FEW => held.join(", "),
+        many => format!("{many} capabilities"),
+    };
     let threads = format!("{held} in {} of {} threads", rights["privileged_threads"], rights["threads"]);
     if rights["reduced"] == true {
         return writeln!(out, "rights      {threads}; system calls are filtered");

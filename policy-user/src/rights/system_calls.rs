@@ -227,4 +227,17 @@ mod tests {
             },
         );
     }
+
+    #[test]
+    fn what_can_not_be_given_up_does_not_keep_the_rest() {
+        let no_filters = || {
+            let calls = Calls::from([(libc::SYS_seccomp, Vec::new())]);
+            Ok(apply_filter(&forbidding(calls, libc::EPERM)?)?)
+        };
+        filtered(no_filters, || {
+            crate::rights::renounce();
+            let held = rustix::thread::capabilities(None).unwrap();
+            assert!(held.permitted.is_empty() && held.effective.is_empty(), "{held:?}");
+        });
+    }
 }
