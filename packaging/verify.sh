@@ -71,6 +71,7 @@ closed
 smtpfence doctor || fail doctor
 must grep -q "^CapBnd:.*000000c000001000" "/proc/$(agent)/status"
 must grep -q "^Seccomp:.*2" "/proc/$(agent)/status"
+smtpfence status | grep "cap_net_admin, cap_perfmon, cap_bpf in 1 of .* filtered$" || fail "$(smtpfence status)"
 must runuser -u nobody -g smtpfence -- smtpfence status --format json >/dev/null
 must_not runuser -u nobody -g nogroup -- smtpfence reload
 within 10 logged

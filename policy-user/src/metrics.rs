@@ -177,6 +177,10 @@ fn tell_policy(registry: &mut Registry, status: &Status) {
     if let Some(agent) = &status.agent {
         gauge(registry, "agent_start_time_seconds", "When the agent was started", agent.since.as_second());
     }
+    if let Some(rights) = &status.rights {
+        let help = "1 where the agent holds no more rights than it needs";
+        gauge(registry, "agent_rights_reduced", help, u8::from(rights.reduced));
+    }
 }
 
 fn tell_ring(registry: &mut Registry, ring: RingUse) {

@@ -18,6 +18,7 @@ use crate::metrics::PortStatus;
 use crate::notify::ReceiverStatus;
 use crate::policy::compile::Instant;
 use crate::policy::{self, InterfaceGlob};
+use crate::rights::Rights;
 use crate::store::StoreStatus;
 
 /// What is in force, kept in the state directory so that it is known while no agent runs.
@@ -45,6 +46,8 @@ pub struct InForce {
 pub struct Status {
     /// The running agent; none while enforcement goes on without one.
     pub agent: Option<AgentInfo>,
+    /// What the agent may do; none while no agent runs.
+    pub rights: Option<Rights>,
     pub in_force: Option<InForce>,
     pub coverage: Vec<CoverageStatus>,
     /// Every interface of the machine, covered or not.
@@ -189,6 +192,7 @@ impl Status {
         let file_revision = file.and_then(policy::revision_at).map(|revision| revision.to_string());
         Ok(Self {
             agent: None,
+            rights: None,
             in_force,
             coverage,
             interfaces: Vec::new(),

@@ -14,6 +14,7 @@ use policy_user::coverage::{Exit, InterfaceStatus, Uncovered};
 use policy_user::datapath::{Coverage, Hook, Position, ReasonCount, RingUse};
 use policy_user::metrics::{self, Port, PortStatus};
 use policy_user::notify::{Counts, ReceiverStatus, Stage, Trouble};
+use policy_user::rights::Rights;
 use policy_user::status::{AgentInfo, CoverageStatus, HostsInfo, InForce, Status};
 use policy_user::store::StoreStatus;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -38,6 +39,7 @@ fn status() -> Status {
     };
     Status {
         agent: Some(AgentInfo { pid: 1, version: "1", since: Timestamp::UNIX_EPOCH }),
+        rights: Some(Rights { reduced: true, ..Default::default() }),
         in_force: Some(InForce {
             policy: "office".to_owned(),
             revision: "00ff".to_owned(),
@@ -148,6 +150,7 @@ fn the_numbers_of_the_status_are_exported() {
         "smtpfence_unlisted_attempts_total 1",
         "smtpfence_hosts_tracked 5",
         "smtpfence_policy_file_differs 0",
+        "smtpfence_agent_rights_reduced 1",
         r#"smtpfence_policy_info{policy="office",revision="00ff",mode="enforce"} 1"#,
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

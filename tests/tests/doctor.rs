@@ -72,6 +72,7 @@ fn a_gateway_that_is_well_passes_and_what_breaks_is_named() -> Result<()> {
         "policy",
         "enforcement",
         "agent",
+        "agent-rights",
         "interfaces",
         "flowtables",
         "block-log",

@@ -32,6 +32,7 @@ use crate::failure::Failure;
 use crate::netlink::{Changes, Interface, Netlink};
 use crate::policy::compile::{Instant, Tables, compile};
 use crate::policy::{self, LoadedPolicy, Policy};
+use crate::rights::Rights;
 use crate::status::{AgentInfo, InForce, Status};
 
 pub use quarantine::Released;
@@ -182,6 +183,7 @@ impl Enforcement {
         let mut status = Status::new(&self.pins, Some(self.in_force.clone()), &self.state, departed)?;
         status.agent = Some(agent.clone());
         status.interfaces = survey(&self.in_force, &self.network, Some(&self.failed));
+        status.rights = Rights::read();
         status.quarantine = self.quarantine.list(now().boot);
         status.flags = Some(self.detection.counts());
         status.names = self.names.left_out().and_then(|left_out| {

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use jiff::Timestamp;
 use policy_common::abi::AttemptKey;
@@ -18,6 +17,7 @@ use crate::datapath::PacketCounts;
 use crate::notify::Notifier;
 use crate::outputs::{Entry, Outputs};
 use crate::policy::Policy;
+use crate::rights;
 use crate::status::InForce;
 use crate::store::{Store, StoreStatus, Surroundings};
 
@@ -62,7 +62,7 @@ impl LogWriter {
         let file = Arc::new(Mutex::new(policy.log_file.clone()));
         let outputs = Arc::new(Mutex::new(Outputs::start(policy.log_targets.clone())));
         let target = Arc::clone(&file);
-        thread::spawn(move || {
+        rights::spawn("log", move || {
             let mut failing = false;
             while let Some(work) = work.blocking_recv() {
                 match work {

@@ -4,6 +4,7 @@ use super::run::Start;
 use crate::agent::{self, Format};
 use crate::datapath::KernelLog;
 use crate::failure::Failure;
+use crate::rights;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -13,6 +14,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let config = args.start.config(Format::Json, KernelLog::Off);
+    rights::confine();
     let in_force = super::block_on(agent::apply(&config))?;
     let name = in_force.policy.escape_debug();
     super::say(format_args!(

@@ -9,6 +9,7 @@ use super::Places;
 use crate::agent::{self, Config, Format};
 use crate::datapath::KernelLog;
 use crate::failure::Failure;
+use crate::rights;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -53,7 +54,7 @@ impl Start {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let config = args.start.config(args.format, args.kernel_log);
-    tokio::runtime::Runtime::new()
+    rights::runtime()
         .map_err(|error| Failure::CouldNotRun(format!("can't start the runtime: {error}")))?
         .block_on(async {
             let cant_listen =

@@ -51,6 +51,7 @@ fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
             ago(&agent["since"])
         )?,
     }
+    print_rights(out, &status["rights"])?;
     let policy = &status["in_force"];
     if policy.is_null() {
         writeln!(out, "policy      unknown: the state directory does not tell")?;
@@ -81,6 +82,30 @@ fn print(out: &mut impl Write, status: &Value) -> io::Result<()> {
     print_names(out, &status["names"])?;
     print_failing_receivers(out, &status["notify"])?;
     print_counters(out, status)
+}
+
+fn print_rights(out: &mut impl Write, rights: &Value) -> io::Result<()> {
+    /// More than these are not what the agent needs; the other format names them all.
+    const FEW: usize = 5;
+    if rights.is_null() {
+        return Ok(());
+    }
+    let held: Vec<_> =
+        rights["capabilities"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let held = match held.len() {
+        0 => "no capability".to_owned(),
+        1..=FEW => held.join(", "),
+        many => format!("{many} capabilities"),
+    };
+    let threads = format!("{held} in {} of {} threads", rights["privileged_threads"], rights["threads"]);
+    if rights["reduced"] == true {
+        return writeln!(out, "rights      {threads}; system calls are filtered");
+    }
+    writeln!(
+        out,
+        "rights      MORE THAN NEEDED: {threads}; system calls are filtered in {}; the agent's log says why",
+        rights["filtered_threads"]
+    )
 }
 
 fn print_names(out: &mut impl Write, names: &Value) -> io::Result<()> {

@@ -1,17 +1,10 @@
 //! What the machine must bring: kernel version, rights, and the clock that kernel and agent share.
 
-use std::fs;
-
 use super::error::DatapathError;
+use crate::rights;
 
 /// First kernel with TCX, whose links can be pinned and swapped (commit e420bed02507).
 pub const MINIMUM_KERNEL: (u32, u32) = (6, 6);
-
-/// Numbers of the capabilities that loading and attaching take (`linux/capability.h`).
-const CAP_NET_ADMIN: u32 = 12;
-/// Without it the verifier takes precautions against speculation that refuse the door's arithmetic on pointers.
-const CAP_PERFMON: u32 = 38;
-const CAP_BPF: u32 = 39;
 
 /// Refuses a machine on which enforcement could not work.
 pub fn check_machine() -> Result<(), DatapathError> {
@@ -24,8 +17,7 @@ pub fn check_machine() -> Result<(), DatapathError> {
             needed: format!("{major}.{minor}"),
         });
     }
-    let capabilities = effective_capabilities().unwrap_or(0);
-    if [CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF].iter().any(|cap| capabilities & (1 << cap) == 0) {
+    if !rights::enough() {
         return Err(DatapathError::NoRights);
     }
     Ok(())
@@ -41,12 +33,6 @@ pub fn boot_time() -> u64 {
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(['.', '-', '+']).map(|part| part.parse().ok());
     Some((numbers.next()??, numbers.next()??))
-}
-
-fn effective_capabilities() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
 }
 
 #[cfg(test)]

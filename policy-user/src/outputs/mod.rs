@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::policy::LogTarget;
+use crate::rights;
 
 /// Batches that wait for a server which is away.
 const QUEUE: usize = 256;
@@ -110,7 +111,7 @@ impl Running {
         let (queue, batches) = sync_channel(QUEUE);
         let (missed, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (missed_here, over_here) = (Arc::clone(&missed), Arc::clone(&over));
-        thread::spawn(move || deliver(&name, sink.as_mut(), &batches, &missed_here, &over_here));
+        rights::spawn("output", move || deliver(&name, sink.as_mut(), &batches, &missed_here, &over_here));
         Self { queue, missed, over }
     }
 }

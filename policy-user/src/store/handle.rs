@@ -17,6 +17,7 @@ use super::writer::Writer;
 use crate::attempt::Attempt;
 use crate::datapath;
 use crate::policy::Retention;
+use crate::rights;
 
 /// Batches that wait for the thread. When they are full the events stay in the kernel's ring, where losses are counted.
 const QUEUE: usize = 16;
@@ -98,9 +99,9 @@ impl Store {
             waiting_since: Arc::new(AtomicU64::new(NOTHING)),
         };
         let writer = Writer::new(directory, shared.clone(), surroundings);
-        thread::spawn(move || writer.run(work));
+        rights::spawn("store", move || writer.run(work));
         let pulse = queue.downgrade();
-        thread::spawn(move || {
+        rights::spawn("store-pulse", move || {
             while let Some(queue) = pulse.upgrade() {
                 // A full queue wakes the writer as well.
                 let _ = queue.try_send(Work::Look);

@@ -17,6 +17,7 @@ pub fn examine(control: &Path, status: Option<&Value>) -> Vec<Finding> {
         )];
     };
     let mut findings = vec![in_force(status), agent(control, status)];
+    findings.extend(rights(&status["rights"]));
     findings.extend(hooks(status));
     findings
 }
@@ -64,6 +65,20 @@ fn agent(control: &Path, status: &Value) -> Finding {
             "systemctl start smtpfence",
         ),
     }
+}
+
+/// None where no agent says what it holds.
+fn rights(rights: &Value) -> Option<Finding> {
+    let (holding, threads) = (rights["privileged_threads"].as_u64()?, rights["threads"].as_u64()?);
+    let told = format!("{holding} of {threads} threads with capabilities");
+    Some(match rights["reduced"] == true {
+        true => Finding::ok("agent-rights", format!("{told}, all with filtered system calls")),
+        false => Finding::warn(
+            "agent-rights",
+            format!("the agent holds more than it needs: {told}"),
+            "its log says what it could not give up; docs/operating.md, Rights",
+        ),
+    })
 }
 
 fn hooks(status: &Value) -> Vec<Finding> {
