@@ -1,5 +1,7 @@
 //! What can go wrong between agent and kernel, each with the next step for the admin.
 
+use std::error::Error;
+use std::iter;
 use std::path::PathBuf;
 
 /// A failure of the kernel side. None of them leaves a half-changed policy behind.
@@ -23,17 +25,17 @@ pub enum DatapathError {
     UntrustedPins { path: PathBuf, why: String },
     #[error("can't {doing} {path}: {source}")]
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("the kernel refused the program {program}: {source:#}")]
+    #[error("the kernel refused the program {program}: {}", with_causes(source))]
     Load { program: &'static str, source: Box<aya::programs::ProgramError> },
     #[error("can't set up the kernel objects: {0}")]
     Object(String),
-    #[error("the policy does not fit into the kernel map {map}: {source}")]
+    #[error("the policy does not fit into the kernel map {map}: {}", with_causes(source))]
     Fill { map: &'static str, source: aya::maps::MapError },
     #[error(
         "{interface} carries packets in a way smtpfence can't read (neither Ethernet nor plain IP); cover another interface"
     )]
     UnsupportedLink { interface: String },
-    #[error("can't attach to {interface}: {source:#}")]
+    #[error("can't attach to {interface}: {}", with_causes(source))]
     Attach { interface: String, source: Box<aya::programs::ProgramError> },
     #[error("can't {doing} the state map {map}: {source}")]
     State { doing: &'static str, map: &'static str, source: Box<aya::maps::MapError> },
@@ -41,4 +43,10 @@ pub enum DatapathError {
     Pin { doing: &'static str, path: PathBuf, why: String },
     #[error("nothing is attached from {path}: no agent of this version has run with it")]
     NothingPinned { path: PathBuf },
+}
+
+/// aya's errors name the call that failed; the kernel's reason is a cause of theirs.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let causes = iter::successors(Some(error), |error| (*error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
