@@ -67,7 +67,10 @@ impl Enforcement {
 
     /// Makes the covered interfaces these, if they are not already.
     fn cover(&mut self, (inside, outside): (Vec<Inside>, Vec<Interface>)) -> Result<(), Failure> {
-        if inside == self.inside && outside == self.outside && self.failed.is_empty() {
+        // One that was in another namespace for a moment comes back with its index, and without our programs.
+        let missing = |place| datapath::position(&self.pins, place) == Position::Missing;
+        let as_before = inside == self.inside && outside == self.outside && self.failed.is_empty();
+        if as_before && !self.in_force.interfaces.iter().any(missing) {
             return Ok(());
         }
         let Attached { coverage, failed } =
