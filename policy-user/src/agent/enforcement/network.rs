@@ -1,5 +1,7 @@
 //! Staying in force while the network changes: interfaces that come, go and are renamed, and programs in front of ours.
 
+use std::time::Duration;
+
 use super::{Enforcement, own_addresses, remember_names};
 use crate::agent::interfaces::{Absent, bound_interfaces, present};
 use crate::agent::log_writer::LogWriter;
@@ -8,6 +10,10 @@ use crate::datapath::{self, Attached, Coverage, Inside, Position, Refusal};
 use crate::failure::Failure;
 use crate::netlink::Interface;
 use crate::policy::Topic;
+
+/// The kernel frees a link some milliseconds after its pin is gone, and until then refuses the same program on an interface
+/// that has come back from another namespace.
+const LET_GO: Duration = Duration::from_millis(100);
 
 impl Enforcement {
     /// Every interface of the machine, covered or not.
@@ -60,6 +66,10 @@ impl Enforcement {
             return self.swap_in(self.policy.clone(), Absent::Waited).await;
         }
         self.cover(present(&self.policy.policy, &all))?;
+        if !self.failed.is_empty() {
+            tokio::time::sleep(LET_GO).await;
+            self.cover(present(&self.policy.policy, &all))?;
+        }
         // The routes last: a router may have a million.
         self.network = Network { devices, exits: self.netlink.exits().await? };
         Ok(())
