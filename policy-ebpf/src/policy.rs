@@ -106,11 +106,19 @@ impl Maps {
     #[inline(always)]
     pub fn origin(ingress_ifindex: u32) -> Origin {
         if ingress_ifindex == 0 {
-            return Origin::Local;
+            Origin::Local
+        } else if Self::is_door(ingress_ifindex) {
+            Origin::Door
+        } else {
+            Origin::Elsewhere
         }
+    }
+
+    #[inline(always)]
+    fn is_door(ifindex: u32) -> bool {
         // SAFETY: the value is one aligned u32, which the agent replaces as a whole.
-        let door = unsafe { DOORS.get(ingress_ifindex) };
-        if door.is_some_and(|door| door & DOOR_AWAITED == 0) { Origin::Door } else { Origin::Elsewhere }
+        let door = unsafe { DOORS.get(ifindex) };
+        door.is_some_and(|door| door & DOOR_AWAITED == 0)
     }
 }
 

@@ -207,11 +207,11 @@ fn an_interface_that_can_not_be_covered_keeps_no_other_from_it() -> Result<()> {
 fn an_interface_that_was_in_another_namespace_gets_its_door_back() -> Result<()> {
     require_root_or_skip!();
     let lab = Lab::builder().build()?;
-    let agent = started(&lab)?;
+    let mut agent = started(&lab)?;
     let (gateway, elsewhere) = (lab.gateway(), lab.switch());
     plug_in(&lab, "lan9")?;
     let index = becomes(&agent, "lan9", has_door)?["ifindex"].clone();
-    // Its index comes back with it, its programs don't.
+    // It may come back with its index or with another one.
     gateway.ip(&format!("link set lan9 netns {}", elsewhere.namespace()))?;
     elsewhere.ip(&format!("link set lan9 netns {}", gateway.namespace()))?;
     let begun = Instant::now();
@@ -222,7 +222,12 @@ fn an_interface_that_was_in_another_namespace_gets_its_door_back() -> Result<()>
         if here.any(|place| place["position"] == "first") {
             break;
         }
-        ensure!(begun.elapsed() < A_SECOND, "lan9 (index {index}) has no door: {status:#}");
+        ensure!(
+            begun.elapsed() < A_SECOND,
+            "lan9 (index {index}) has no door: {places:#?}, {:#}, {:#?}",
+            told(&agent, "lan9")?,
+            agent.process()?.stderr()
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())

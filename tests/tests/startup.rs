@@ -40,9 +40,9 @@ impl<'lab> Start<'lab> {
 
     fn command(&self) -> Result<Command> {
         let binary = built_binary()?.to_string_lossy().into_owned();
-        let words: Vec<&str> = self.prefix.iter().copied().chain([binary.as_str()]).collect();
-        let mut command = self.lab.gateway().command(words[0]);
-        command.args(&words[1..]).arg("run").arg("--policy").arg(&self.policy);
+        // A start that should be refused and is not would run for ever.
+        let mut command = self.lab.gateway().command("timeout");
+        command.arg("20").args(self.prefix).arg(binary).arg("run").arg("--policy").arg(&self.policy);
         command.arg("--bpffs").arg(&self.bpffs).arg("--state-dir").arg(self.lab.dir().join("state"));
         command.arg("--control").arg(self.lab.dir().join("socket"));
         Ok(command)

@@ -174,7 +174,6 @@ pub async fn run(
                 tokio::time::sleep(SETTLE).await;
                 changes.skip_pending();
                 enforcement.follow_network().await;
-                // An interface that was away for a moment may be back without our programs.
                 enforcement.watch_hooks(&writer).await;
                 alarms.look(&enforcement, &writer);
             }

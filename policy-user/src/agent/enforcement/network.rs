@@ -1,5 +1,7 @@
 //! Staying in force while the network changes: interfaces that come, go and are renamed, and programs in front of ours.
 
+use std::time::Duration;
+
 use super::{Enforcement, own_addresses, remember_names, told};
 use crate::agent::early::refuse_unfit;
 use crate::agent::interfaces::{Absent, bound_interfaces, present};
@@ -9,6 +11,10 @@ use crate::datapath::{self, Attached, Coverage, Inside, Position, Refusal};
 use crate::failure::Failure;
 use crate::netlink::Interface;
 use crate::policy::Topic;
+
+/// The kernel frees a link some milliseconds after its pin is gone, and until then refuses the same program on an interface
+/// that has come back from another namespace.
+const LET_GO: Duration = Duration::from_millis(100);
 
 impl Enforcement {
     /// Every interface of the machine, covered or not.
@@ -61,15 +67,23 @@ impl Enforcement {
             return self.swap_in(self.policy.clone(), Absent::Waited).await;
         }
         let (inside, outside) = present(&self.policy.policy, &all);
-        self.cover(refuse_unfit(inside, &self.netlink).await?, outside)?;
+        let inside = refuse_unfit(inside, &self.netlink).await?;
+        self.cover((inside.clone(), outside.clone()))?;
+        if !self.failed.is_empty() {
+            tokio::time::sleep(LET_GO).await;
+            self.cover((inside, outside))?;
+        }
         // The routes last: a router may have a million.
         self.network = Network { devices, exits: self.netlink.exits().await? };
         Ok(())
     }
 
     /// Makes the covered interfaces these, if they are not already.
-    fn cover(&mut self, inside: Vec<Inside>, outside: Vec<Interface>) -> Result<(), Failure> {
-        if inside == self.inside && outside == self.outside && self.failed.is_empty() {
+    fn cover(&mut self, (inside, outside): (Vec<Inside>, Vec<Interface>)) -> Result<(), Failure> {
+        // One that was in another namespace for a moment comes back with its index, and without our programs.
+        let missing = |place| datapath::position(&self.pins, place) == Position::Missing;
+        let as_before = inside == self.inside && outside == self.outside && self.failed.is_empty();
+        if as_before && !self.in_force.interfaces.iter().any(missing) {
             return Ok(());
         }
         let Attached { coverage, failed, early } =
