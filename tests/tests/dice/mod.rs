@@ -201,7 +201,7 @@ impl Dice {
             0 => v4.into(),
             1 => v4.to_ipv6_mapped().into(),
             // The part that varies is in the upper half of some.
-            _ if host % 2 == 0 => Ipv6Addr::new(0xfd80, list.into(), 0, host, 0, 0, 0, 1).into(),
+            _ if host.is_multiple_of(2) => Ipv6Addr::new(0xfd80, list.into(), 0, host, 0, 0, 0, 1).into(),
             _ => Ipv6Addr::new(0xfd80, list.into(), 0, 0, 0, 0, 0, host).into(),
         }
     }
