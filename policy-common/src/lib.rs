@@ -8,6 +8,7 @@ pub mod glance;
 pub mod packet;
 pub mod reason;
 pub mod reset;
+pub mod sieve;
 
 pub use decide::{Arrival, Decision, PolicyView, decide};
 pub use flow::{Addr, Flow, Payload};

@@ -35,9 +35,25 @@ pub static GATEWAY_MAIL: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static REVISION: Global<u64> = Global::new(0);
 
+/// 1 where some clients have settings of their own; else no packet has to ask which.
+#[unsafe(no_mangle)]
+pub static HAS_GROUPS: Global<u8> = Global::new(0);
+
+/// Words of SIEVE, a power of two; 0 where the policy has no long list, and then the verifier cuts look-ups in it out.
+#[unsafe(no_mangle)]
+pub static SIEVE_WORDS: Global<u32> = Global::new(0);
+
 /// Policy map: prefix -> what the policy says about its addresses. The agent sizes it to the policy.
 #[map]
 pub static NETS: LpmTrie<Addr, Net> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+
+/// Policy map: the single addresses of a long list, which are then not in NETS: it gets slower with every entry.
+#[map]
+pub static LISTED: HashMap<Addr, Net> = HashMap::with_max_entries(1, BPF_F_RDONLY_PROG);
+
+/// Policy map: tells most addresses that are not in LISTED from those that are, in one cache line. See [`policy_common::sieve`].
+#[map]
+pub static SIEVE: Array<u64> = Array::with_max_entries(1, BPF_F_RDONLY_PROG);
 
 /// Policy map: scope and prefix -> permit.
 #[map]

@@ -4,11 +4,12 @@ use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::maps::lpm_trie::Key;
 use policy_common::abi::{DOOR_AWAITED, MailServer, Net, Permit, Quarantine, ScopeKey, Settings, scope};
 use policy_common::decide::Origin;
+use policy_common::sieve::Place;
 use policy_common::{Addr, PolicyView};
 
 use crate::maps::{
-    BLOCKED_PORTS, DOORS, GATEWAY_ADDRS, MAIL_SERVERS, NETS, QUARANTINE, SCOPES, SETTINGS, SPARED_PORTS,
-    SUBMISSION_PORTS, WIDEST_SCOPE,
+    BLOCKED_PORTS, DOORS, GATEWAY_ADDRS, HAS_GROUPS, LISTED, MAIL_SERVERS, NETS, QUARANTINE, SCOPES,
+    SETTINGS, SIEVE, SIEVE_WORDS, SPARED_PORTS, SUBMISSION_PORTS, WIDEST_SCOPE,
 };
 
 /// This generation's maps.
@@ -32,7 +33,7 @@ impl PolicyView for Maps {
 
     #[inline(always)]
     fn net(&self, addr: &Addr) -> Option<Net> {
-        NETS.get(Key::new(FULL_ADDR, *addr)).copied()
+        listed(addr).or_else(|| NETS.get(Key::new(FULL_ADDR, *addr)).copied())
     }
 
     #[inline(always)]
@@ -71,9 +72,15 @@ impl PolicyView for Maps {
 
 impl Maps {
     /// How a denied packet is treated: as its client's group says, else as its interface says, else as the policy says.
-    #[inline(always)]
+    ///
+    /// Not inlined: the verifier would look at all that follows once more for each way through it.
+    #[inline(never)]
     pub fn settings(src: &Addr, ifindex: u32) -> Settings {
-        let group = Self::setting(Maps.net(src).unwrap_or_default().group().into());
+        let group = if HAS_GROUPS.load() == 0 {
+            Settings::UNSET
+        } else {
+            Self::setting(Maps.net(src).unwrap_or_default().group().into())
+        };
         // SAFETY: the value is one aligned u32, which the agent replaces as a whole.
         let door = unsafe { DOORS.get(ifindex) }.copied().unwrap_or(0);
         let interface = Self::setting(door & !DOOR_AWAITED);
@@ -120,6 +127,22 @@ impl Maps {
         let door = unsafe { DOORS.get(ifindex) };
         door.is_some_and(|door| door & DOOR_AWAITED == 0)
     }
+}
+
+/// What the policy says about an address of its long list.
+#[inline(always)]
+fn listed(addr: &Addr) -> Option<Net> {
+    let words = SIEVE_WORDS.load();
+    if words == 0 {
+        return None;
+    }
+    let Place { word, bits } = Place::of(addr, words);
+    // A look-up of a word that exists can't fail.
+    if SIEVE.get(word).is_none_or(|word| word & bits != bits) {
+        return None;
+    }
+    // SAFETY: policy maps are filled before attach and never written after, so no slot is reused while we read it.
+    unsafe { LISTED.get(addr) }.copied()
 }
 
 /// Whether a list of the generation has the port.

@@ -1,6 +1,6 @@
 //! Bugs in the kernel programs, and in what only whole packets in a kernel can show.
 
-use super::Catcher::{self, Lab, TestRun};
+use super::Catcher::{self, Lab, LongLists, TestRun};
 use super::{Mutant, mutant};
 
 const PACKET: &str = "policy-common/src/packet.rs";
@@ -14,6 +14,8 @@ const ANSWERS: Catcher = TestRun("the_door_answers_where_it_can_and_lets_nothing
 const AUDIT: Catcher = TestRun("audit_mode_counts_the_same_and_stops_nothing");
 const KERNEL_GUARD: Catcher = TestRun("the_guard_drops_what_a_process_of_the_gateway_sends");
 const KERNEL_RANDOM: Catcher = TestRun("random_policies_mean_the_same_in_the_kernel");
+const LONG_LIST: Catcher = TestRun("a_long_list_changes_no_verdict");
+const SIEVE: Catcher = LongLists("every_address_gets_the_answer_of_its_longest_prefix");
 const WHOLE: Catcher = Lab("nothing_denied_leaves_and_everything_else_arrives");
 
 pub const MUTANTS: &[Mutant] = &[
@@ -56,6 +58,29 @@ pub const MUTANTS: &[Mutant] = &[
         "ScopeKey::PREFIX_BITS + ADDR_BITS",
         "ADDR_BITS",
         KERNEL_RANDOM,
+    ),
+    mutant("the sieve stops what is listed", LOOKUPS, "word & bits != bits", "word & bits != 0", LONG_LIST),
+    mutant("the list is never asked", LOOKUPS, "if words == 0 {", "if words != 1 {", LONG_LIST),
+    mutant(
+        "groups are taken for none",
+        LOOKUPS,
+        "if HAS_GROUPS.load() == 0 {",
+        "if HAS_GROUPS.load() != 2 {",
+        KERNEL_RANDOM,
+    ),
+    mutant(
+        "the sieve forgets one address",
+        "policy-user/src/policy/long_list.rs",
+        "for prefix in singles() {",
+        "for prefix in singles().skip(1) {",
+        SIEVE,
+    ),
+    mutant(
+        "one bit of each word of the sieve is lost on the way to the kernel",
+        "policy-user/src/datapath/generation.rs",
+        "sieve.set(index, word, 0)",
+        "sieve.set(index, word & word.wrapping_sub(1), 0)",
+        LONG_LIST,
     ),
     mutant("destination MAC taken for the source's", SKB, "self.load::<6>(6)", "self.load::<6>(0)", DROPS),
     mutant(

@@ -46,6 +46,7 @@ const fn mutant(
 pub enum Catcher {
     Decide(&'static str),
     Properties(&'static str),
+    LongLists(&'static str),
     TestRun(&'static str),
     Lab(&'static str),
     Differential(&'static str),
@@ -56,6 +57,7 @@ impl Catcher {
         match self {
             Self::Decide(_) => "decide",
             Self::Properties(_) => "properties",
+            Self::LongLists(_) => "long_lists",
             Self::TestRun(_) => "test_run",
             Self::Lab(_) => "scenarios_lab",
             Self::Differential(_) => "differential",
@@ -66,6 +68,7 @@ impl Catcher {
         match self {
             Self::Decide(case)
             | Self::Properties(case)
+            | Self::LongLists(case)
             | Self::TestRun(case)
             | Self::Lab(case)
             | Self::Differential(case) => case,

@@ -3,12 +3,14 @@
 //! `EXPLAIN_POLICIES` and `EXPLAIN_PACKETS` (packets a policy) raise the numbers, `EXPLAIN_SEED` makes others.
 #![allow(clippy::unwrap_used, reason = "a test may panic, and so may the functions it calls")]
 
+mod dice;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, ensure};
-use ipnet::IpNet;
-use jiff::{SignedDuration, Timestamp};
+use dice::Dice;
+use jiff::Timestamp;
 use lab::frame::{Frame, Mac, Tcp};
 use lab::{Lab, require_root_or_skip};
 use policy_common::{LinkType, abi};
@@ -18,192 +20,13 @@ use policy_user::datapath::{
 };
 use policy_user::netlink::Interface;
 use policy_user::policy::compile::{Instant, compile, inside_settings};
-use policy_user::policy::explain::{Examiner, InQuarantine, Paper, Question, Sender, SourceMac, Verdict};
-use policy_user::policy::{
-    Datapath, Detection, Exception, Group, InsideEntry, InterfaceGlob, MailServer, Mode, OnBlock, Policy,
-    Quarantine, Revision, Scope, Treatment,
-};
+use policy_user::policy::explain::{Examiner, Paper, Question, Sender, SourceMac, Verdict};
+use policy_user::policy::{Policy, Revision};
 
 /// A test run puts every packet on the loopback interface, whose index is 1 and whose MAC is zero.
 const HERE: (&str, u32) = ("lo", 1);
 const ELSEWHERE: (&str, u32) = ("lan0", 99);
 const OWN_MAC: Mac = Mac([0; 6]);
-
-/// Few addresses, so that entries meet: 16 of each family on either side, and networks around them.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 20) % end
-    }
-
-    fn one_in(&mut self, of: u64) -> bool {
-        self.below(of) == 0
-    }
-
-    fn of<T: Clone>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len() as u64) as usize].clone()
-    }
-
-    fn list<T>(&mut self, most: u64, mut entry: impl FnMut(&mut Self) -> T) -> Vec<T> {
-        (0..self.below(most + 1)).map(|_| entry(self)).collect()
-    }
-
-    fn client(&mut self, v6: bool) -> IpAddr {
-        let host = self.below(16) as u8;
-        if v6 {
-            Ipv6Addr::new(0xfd25, 0, 0, 0, 0, 0, 0, host.into()).into()
-        } else {
-            Ipv4Addr::new(10, 25, 0, host).into()
-        }
-    }
-
-    fn destination(&mut self, v6: bool) -> IpAddr {
-        let host = self.below(16) as u8;
-        if v6 {
-            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host.into()).into()
-        } else {
-            Ipv4Addr::new(203, 0, 113, host).into()
-        }
-    }
-
-    fn around(&mut self, address: IpAddr) -> IpNet {
-        let bits = if address.is_ipv6() { 128 } else { 32 };
-        let len = if self.one_in(8) { 0 } else { bits - self.below(6) as u8 };
-        IpNet::new(address, len).unwrap().trunc()
-    }
-
-    fn source_net(&mut self) -> IpNet {
-        let v6 = self.one_in(3);
-        let client = self.client(v6);
-        self.around(client)
-    }
-
-    fn destination_net(&mut self) -> IpNet {
-        let v6 = self.one_in(3);
-        let destination = self.destination(v6);
-        self.around(destination)
-    }
-
-    fn mac(&mut self) -> [u8; 6] {
-        [2, 0, 0, 0, 0, self.below(3) as u8 + 1]
-    }
-
-    fn treatment(&mut self) -> Treatment {
-        Treatment {
-            mode: self.of(&[None, Some(Mode::Enforce), Some(Mode::Audit)]),
-            on_block: self.of(&[None, Some(OnBlock::Drop), Some(OnBlock::Reject)]),
-        }
-    }
-
-    fn mail_server(&mut self, index: u64) -> MailServer {
-        let v6 = self.one_in(3);
-        MailServer {
-            name: format!("mx{index}"),
-            // Each address belongs to one entry, as the validator has it.
-            addresses: vec![match self.client(v6) {
-                IpAddr::V4(a) => Ipv4Addr::from((u32::from(a) & !3) + index as u32).into(),
-                IpAddr::V6(a) => Ipv6Addr::from((u128::from(a) & !3) + u128::from(index)).into(),
-            }],
-            mac: self.one_in(2).then(|| self.mac()),
-            interface: self.of(&[None, None, Some(HERE.0.to_owned()), Some(ELSEWHERE.0.to_owned())]),
-            to: self.one_in(2).then(|| (0..2).map(|_| self.destination_net()).collect()),
-            file: None,
-            line: 1,
-        }
-    }
-
-    fn exception(&mut self, index: u64, now: Timestamp) -> Exception {
-        Exception {
-            name: format!("exception{index}"),
-            from: (0..2).map(|_| self.source_net()).collect(),
-            to: (0..2).map(|_| self.destination_net()).collect(),
-            until: now + SignedDuration::from_hours(self.of(&[-2, -1, 1, 2])),
-            reason: "random".to_owned(),
-            owner: None,
-            file: None,
-            line: 1,
-        }
-    }
-
-    fn policy(&mut self, now: Timestamp) -> Policy {
-        let servers = self.below(4);
-        let exceptions = self.below(5);
-        let clients = 1 + self.below(3);
-        let mut inside: Vec<InsideEntry> = [HERE.0, ELSEWHERE.0]
-            .map(|name| InsideEntry {
-                glob: InterfaceGlob(name.to_owned()),
-                treatment: self.treatment(),
-                datapath: Datapath::Tc,
-            })
-            .into();
-        if self.one_in(2) {
-            inside.reverse();
-        }
-        Policy {
-            name: "random".to_owned(),
-            inside,
-            outside: vec![InterfaceGlob("wan0".to_owned())],
-            clients: (0..clients).map(|_| self.source_net()).collect(),
-            internal: self.list(1, Self::destination_net),
-            blocked_ports: if self.one_in(3) { vec![25, 2525] } else { vec![25] },
-            submission_ports: vec![587],
-            quarantine: Quarantine {
-                scope: self.of(&[Scope::Mail, Scope::All]),
-                except: self.list(1, Self::destination_net),
-                except_ports: if self.one_in(4) { vec![443] } else { Vec::new() },
-                ..Quarantine::default()
-            },
-            mode: self.of(&[Mode::Enforce, Mode::Enforce, Mode::Audit]),
-            on_block: self.of(&[OnBlock::Drop, OnBlock::Reject]),
-            groups: self.list(2, |dice| Group {
-                name: "group".to_owned(),
-                clients: vec![dice.source_net()],
-                treatment: dice.treatment(),
-                file: None,
-                detection: None,
-                line: 1,
-            }),
-            gateway_mail: self.one_in(2),
-            mail_servers: (0..servers).map(|index| self.mail_server(index)).collect(),
-            exceptions: (0..exceptions).map(|index| self.exception(index, now)).collect(),
-            log_file: None,
-            log_targets: Vec::new(),
-            retention: Default::default(),
-            metrics: None,
-            lease_files: Vec::new(),
-            receivers: Vec::new(),
-            detection: Detection::default(),
-        }
-    }
-
-    /// `mac` is stated half of the time where it is the one that the policy wants anyway.
-    fn question(&mut self, now: Timestamp) -> Question {
-        let v6 = self.one_in(3);
-        let (client, to) = (self.client(v6), self.destination(v6));
-        let local = self.one_in(10);
-        Question {
-            from: if local { Sender::Gateway } else { Sender::Client(client) },
-            mac: SourceMac::Is(self.mac()),
-            interface: (!local).then(|| HERE.0.to_owned()),
-            to,
-            port: self.of(&[25, 25, 25, 25, 2525, 587, 443, 80]),
-            at: now,
-            quarantined: if !local && self.one_in(4) {
-                self.of(&[
-                    InQuarantine::AsThePolicySays,
-                    InQuarantine::Of(Scope::Mail),
-                    InQuarantine::Of(Scope::All),
-                ])
-            } else {
-                InQuarantine::No
-            },
-        }
-    }
-}
 
 /// What the kernel made of a packet: verdict and label of the reason.
 fn judged(code: i32, before: &Counters, after: &Counters) -> Result<(Verdict, &'static str)> {
@@ -303,13 +126,13 @@ fn compare(pins: &Pins) -> Result<()> {
     let (now, verdicts) = (Timestamp::now(), BTreeMap::new());
     let mut bench = Bench { pins, now, gateway, verdicts, wrong: Vec::new() };
     for number in 0..policies {
-        let policy = dice.policy(now);
+        let policy = if number % 4 == 0 { dice.long_policy(now) } else { dice.policy(now) };
         let paper = Paper::new(&policy, Revision([0; 8]))?;
         let mut examiner = paper.examiner();
         examiner.set_gateway_addresses([gateway]);
         let mut loaded = bench.load(&policy).with_context(|| format!("policy {number}: {policy:?}"))?;
         for _ in 0..packets {
-            let question = dice.question(now);
+            let question = dice.question(&policy, now);
             bench.ask(&policy, &question, &mut examiner, &mut loaded)?;
         }
         ensure!(bench.wrong.is_empty(), "policy {number}: {policy:#?}\n{}", bench.wrong.join("\n"));

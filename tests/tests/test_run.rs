@@ -9,12 +9,12 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use lab::{Lab, require_root_or_skip};
-use policy_common::abi::{Quarantine, Settings, action, mode};
+use policy_common::abi::{Net, Quarantine, Settings, action, mode};
 use policy_common::reset::Reset;
 use policy_common::{Addr, LinkType, PolicyView, Reason, decide, parse};
 use policy_user::datapath::{Counters, Generation, Hook, KernelLog, Pins, State, TestPacket, boot_time};
 use policy_user::policy::Revision;
-use policy_user::policy::compile::{Instant, Tables, compile};
+use policy_user::policy::compile::{Instant, Prefix, Tables, compile};
 use policy_user::policy::evaluate::{HostPolicy, StatedArrival};
 use proptest::collection;
 use proptest::prelude::ProptestConfig;
@@ -48,6 +48,19 @@ fn is_accepted(bytes: &[u8]) -> bool {
     (shortest..=3500).contains(&bytes.len())
 }
 
+/// Where the policy's single addresses are.
+#[derive(Clone, Copy, PartialEq)]
+enum List {
+    Short,
+    Long,
+}
+
+/// Adds so many addresses, which no packet has, that the policy's own single ones leave the trie.
+fn lengthen(tables: &mut Tables) {
+    let far = |n| Addr::v4([192, 88, 99, n]);
+    tables.nets.extend((0..=255).map(|n| Prefix { addr: far(n), len: 32, value: Net::default() }));
+}
+
 /// The programs with their maps, where the packets of one interface come in.
 struct Bench {
     generation: Generation,
@@ -57,10 +70,13 @@ struct Bench {
 
 impl Bench {
     /// The policy of the scenarios.
-    fn new(lab: &Lab, via: Via, settings: Settings) -> Result<Self> {
+    fn new(lab: &Lab, via: Via, settings: Settings, list: List) -> Result<Self> {
         let mut tables = scenarios::policy::tables(boot_time(), ifindex_where(via));
         tables.settings = vec![settings];
         tables.early = true;
+        if list == List::Long {
+            lengthen(&mut tables);
+        }
         let gateway = scenarios::policy::gateway_addresses();
         Self::with(lab, via, &tables, &gateway, &scenarios::policy::quarantine(boot_time()))
     }
@@ -105,12 +121,14 @@ fn to_count(expect: Expect) -> Vec<(Reason, u64)> {
 /// Runs every packet in every framing; `code` tells what must be returned where the table denies or lets pass.
 fn run_table(
     settings: Settings,
+    list: List,
     hook: Hook,
     expect_at: impl Fn(Expect) -> Expect,
     code: impl Fn(Expect, LinkType, &[u8]) -> i32,
 ) -> Result<()> {
     let lab = Lab::builder().clients(0).build()?;
-    let mut benches = [Bench::new(&lab, Via::Lan, settings)?, Bench::new(&lab, Via::Guest, settings)?];
+    let bench = |via| Bench::new(&lab, via, settings, list);
+    let mut benches = [bench(Via::Lan)?, bench(Via::Guest)?];
     let (mut checked, mut left_out, mut wrong) = (0, Vec::new(), Vec::new());
     for Scenario { name, why, via, packets, .. } in &scenarios::all() {
         let bench = benches.iter_mut().find(|bench| bench.via == *via).context("no such interface")?;
@@ -152,6 +170,7 @@ fn the_door_drops_and_counts_as_the_table_says() -> Result<()> {
     require_root_or_skip!();
     run_table(
         Settings::new(Some(mode::ENFORCE), Some(action::DROP)),
+        List::Short,
         Hook::Door,
         |e| e,
         |expect, _, _| {
@@ -172,7 +191,7 @@ fn the_early_door_drops_only_what_the_door_would() -> Result<()> {
     let (mut dropped, mut wrong) = (0, Vec::new());
     for via in [Via::Lan, Via::Guest] {
         for settings in settings {
-            let mut bench = Bench::new(&lab, via, settings)?;
+            let mut bench = Bench::new(&lab, via, settings, List::Short)?;
             for Scenario { name, packets, .. } in scenarios::all().iter().filter(|row| row.via == via) {
                 for packet in packets.iter().filter(|packet| is_accepted(&packet.frame)) {
                     let untagged = matches!(packet.frame.get(12..14), Some([0x08, 0x00] | [0x86, 0xdd]));
@@ -199,10 +218,18 @@ fn the_early_door_drops_only_what_the_door_would() -> Result<()> {
 }
 
 #[test]
+fn a_long_list_changes_no_verdict() -> Result<()> {
+    require_root_or_skip!();
+    let drop = Settings::new(Some(mode::ENFORCE), Some(action::DROP));
+    run_table(drop, List::Long, Hook::Door, |e| e, |expect, _, _| if expect.denies() { DROP } else { NEXT })
+}
+
+#[test]
 fn the_door_answers_where_it_can_and_lets_nothing_out() -> Result<()> {
     require_root_or_skip!();
     run_table(
         Settings::new(Some(mode::ENFORCE), Some(action::REJECT)),
+        List::Short,
         Hook::Door,
         |e| e,
         |expect, link, bytes| {
@@ -221,7 +248,8 @@ fn the_door_answers_where_it_can_and_lets_nothing_out() -> Result<()> {
 #[test]
 fn audit_mode_counts_the_same_and_stops_nothing() -> Result<()> {
     require_root_or_skip!();
-    run_table(Settings::new(Some(mode::AUDIT), Some(action::DROP)), Hook::Door, |e| e, |_, _, _| NEXT)
+    let audit = Settings::new(Some(mode::AUDIT), Some(action::DROP));
+    run_table(audit, List::Short, Hook::Door, |e| e, |_, _, _| NEXT)
 }
 
 #[test]
@@ -231,6 +259,7 @@ fn the_guard_drops_what_a_process_of_the_gateway_sends() -> Result<()> {
     let at_guard = |at_door: Expect| at_door.at_guard(Expect::Deny(Reason::LocalProcess));
     run_table(
         Settings::new(Some(mode::ENFORCE), Some(action::DROP)),
+        List::Short,
         Hook::Guard,
         at_guard,
         |expect, _, _| {
@@ -258,7 +287,10 @@ fn random_policies_mean_the_same_in_the_kernel() -> Result<()> {
         let now = Instant { wall: arbitrary::now().wall, boot: boot_time() };
         let ifindex = ifindex_where(via);
         let index = |name: &str| Some(ifindex(if name == "lan0" { Via::Lan } else { Via::Guest }));
-        let tables = compile(&policy, Revision([0; 8]), now, index)?;
+        let mut tables = compile(&policy, Revision([0; 8]), now, index)?;
+        if round % 3 == 0 {
+            lengthen(&mut tables);
+        }
         let drawn = collection::hash_map(arbitrary::address(), arbitrary::quarantined(), 0..8)
             .new_tree(&mut random)
             .map_err(|error| anyhow::anyhow!("{error}"))?

@@ -6,14 +6,15 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
-use policy_common::LinkType;
-use policy_common::abi::{DOOR_AWAITED, MailServer, ScopeKey, Settings};
+use policy_common::abi::{DOOR_AWAITED, MailServer, Net, ScopeKey, Settings};
+use policy_common::{Addr, LinkType};
 
 use super::error::DatapathError;
 use super::links::{Hook, Inside};
 use super::pins::Pins;
 use super::state::{STATE_MAPS, drop_misshapen};
 use crate::policy::compile::Tables;
+use crate::policy::long_list::LongList;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/policy-ebpf"));
 
@@ -54,11 +55,14 @@ impl Generation {
     fn load_with(pins: Option<&Pins>, tables: &Tables, kernel_log: KernelLog) -> Result<Self, DatapathError> {
         let revision = u64::from_ne_bytes(tables.revision.0);
         let gateway_mail = u8::from(tables.gateway_mail);
+        let has_groups = u8::from(tables.nets.iter().any(|net| net.value.group() != 0));
         let level: u8 = match kernel_log {
             KernelLog::Off => 0,
             KernelLog::Warn => aya_log::Level::Warn as u8,
             KernelLog::Debug => aya_log::Level::Debug as u8,
         };
+        let long_list = LongList::of(&tables.nets);
+        let sieve_words = long_list.words();
         let mut loader = EbpfLoader::new();
         loader
             // The programs read no kernel structures, so there is nothing to relocate against the kernel's own BTF.
@@ -70,7 +74,11 @@ impl Generation {
             .override_global("REVISION", &revision, true)
             .override_global("GATEWAY_MAIL", &gateway_mail, true)
             .override_global(aya_log::LEVEL, &level, true)
-            .map_max_entries("NETS", entries(tables.nets.len()))
+            .override_global("HAS_GROUPS", &has_groups, true)
+            .override_global("SIEVE_WORDS", &sieve_words, true)
+            .map_max_entries("NETS", entries(tables.nets.len() - long_list.len()))
+            .map_max_entries("LISTED", entries(long_list.len()))
+            .map_max_entries("SIEVE", entries(long_list.sieve().len()))
             .map_max_entries("SCOPES", entries(tables.permits.len()))
             .map_max_entries("MAIL_SERVERS", entries(tables.mail_servers.len()))
             .map_max_entries("SETTINGS", entries(tables.settings.len()));
@@ -81,7 +89,7 @@ impl Generation {
         }
         let ebpf = loader.load(OBJECT).map_err(refused)?;
         let mut generation = Self { ebpf };
-        generation.fill(tables)?;
+        generation.fill(tables, &long_list)?;
         for hook in [Hook::Door, Hook::Guard] {
             for link in [LinkType::Ethernet, LinkType::Ip] {
                 let program = program_name(hook, link);
@@ -99,9 +107,10 @@ impl Generation {
         Ok(generation)
     }
 
-    fn fill(&mut self, tables: &Tables) -> Result<(), DatapathError> {
+    fn fill(&mut self, tables: &Tables, long_list: &LongList) -> Result<(), DatapathError> {
+        self.fill_long_list(tables, long_list)?;
         let mut nets: LpmTrie<_, _, _> = self.policy_map("NETS")?;
-        for net in &tables.nets {
+        for net in tables.nets.iter().filter(|net| !long_list.holds(net)) {
             let key = Key::new(8 + u32::from(net.len), net.addr);
             nets.insert(&key, net.value, 0).map_err(|source| DatapathError::Fill { map: "NETS", source })?;
         }
@@ -124,6 +133,19 @@ impl Generation {
             settings
                 .set(index, value, 0)
                 .map_err(|source| DatapathError::Fill { map: "SETTINGS", source })?;
+        }
+        Ok(())
+    }
+
+    fn fill_long_list(&mut self, tables: &Tables, list: &LongList) -> Result<(), DatapathError> {
+        let failed = |map| move |source| DatapathError::Fill { map, source };
+        let mut listed: HashMap<_, Addr, Net> = self.policy_map("LISTED")?;
+        for net in tables.nets.iter().filter(|net| list.holds(net)) {
+            listed.insert(net.addr, net.value, 0).map_err(failed("LISTED"))?;
+        }
+        let mut sieve: Array<_, u64> = self.policy_map("SIEVE")?;
+        for (index, word) in (0..).zip(list.sieve()) {
+            sieve.set(index, word, 0).map_err(failed("SIEVE"))?;
         }
         Ok(())
     }

@@ -41,6 +41,13 @@ pub struct Prefix<V> {
     pub value: V,
 }
 
+impl<V> Prefix<V> {
+    /// Whether it is one address and no network.
+    pub const fn is_single(&self) -> bool {
+        self.len == self.addr.bits()
+    }
+}
+
 /// A policy entry that can decide about a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {

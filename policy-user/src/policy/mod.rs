@@ -10,6 +10,7 @@ pub mod explain;
 mod file;
 mod include;
 mod load;
+pub mod long_list;
 pub mod migrate;
 mod model;
 mod places;

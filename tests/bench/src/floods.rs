@@ -112,7 +112,12 @@ fn one(
         filter.audit()?;
         let after = Books::of(stage, generator, filter.as_ref())?;
         after.since(&before).agree(filter.on_blocked())?;
-        let program = if first { program_time::measure(stage, generator, packets / 4)? } else { None };
+        let program = if first {
+            let some = packets / 4;
+            program_time::measure(stage, some, || generator.inject(stage, some).map(drop))?
+        } else {
+            None
+        };
         let nanoseconds = took.as_nanos() as f64 / f64::from(packets);
         Ok(Cell {
             nanoseconds,

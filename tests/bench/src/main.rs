@@ -4,6 +4,7 @@ mod clock;
 mod filters;
 mod floods;
 mod generator;
+mod lists;
 mod machine;
 mod micro;
 mod program_time;

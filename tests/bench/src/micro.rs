@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::filters::{Filter as _, OnDeny, Ours};
+use crate::lists::{self, LookUp};
 use crate::machine::Machine;
 use crate::programs::Classifier;
 use crate::results::Spread;
@@ -25,6 +26,8 @@ struct Micro {
     machine: Machine,
     programs: BTreeMap<String, Size>,
     paths: Vec<Timing>,
+    #[serde(default)]
+    lists: Vec<LookUp>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -126,6 +129,7 @@ fn measure() -> Result<Micro> {
             ours.push(case.time(&clock, filter, &mut empty)?);
         }
     }
+    let lists = lists::measure(&stage)?;
     machine.finish();
     let paths = cases.iter().zip(&rounds).map(|(case, (ours, nothing))| {
         let ratios: Vec<f64> = ours.iter().zip(nothing).map(|(ours, nothing)| ours / nothing).collect();
@@ -133,7 +137,7 @@ fn measure() -> Result<Micro> {
         let (ns, ratio) = (round(Spread::of(ours).median), round(Spread::of(&ratios).median));
         Timing { path: case.path.to_owned(), ns, ratio }
     });
-    Ok(Micro { version: 1, machine, programs: sizes(&stage, &mut dropping)?, paths: paths.collect() })
+    Ok(Micro { version: 1, machine, programs: sizes(&stage, &mut dropping)?, paths: paths.collect(), lists })
 }
 
 impl Case {
@@ -203,6 +207,15 @@ impl Micro {
             let old = before.and_then(|before| before.programs.get(program));
             let change = change(old.map(|old| f64::from(old.instructions)), f64::from(*instructions));
             let _ = writeln!(text, "{program:<34} {instructions:>12} {verified:>9}{change}");
+        }
+        let _ = writeln!(text, "\n{:<34} {:>8} {:>7}", "a look-up: entries, addresses", "ns", "more");
+        for LookUp { entries, addresses, program_ns, more_ns } in &self.lists {
+            let old = before.and_then(|before| {
+                before.lists.iter().find(|old| (old.entries, old.addresses) == (*entries, *addresses))
+            });
+            let change = change(old.map(|old| old.program_ns), *program_ns);
+            let what = format!("{entries}, {addresses}");
+            let _ = writeln!(text, "{what:<34} {program_ns:>8.1} {more_ns:>+7.1}{change}");
         }
         text
     }

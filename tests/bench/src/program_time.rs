@@ -7,19 +7,19 @@ use anyhow::{Context, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
 use aya::sys::{Stats, enable_stats};
 
-use crate::generator::Generator;
 use crate::stage::Stage;
 
 /// Nanoseconds that the first program at the door takes a packet, the kernel's two looks at the clock included; `None`
-/// where there is no program. It must have run for each packet, as the unconditional drop can't tell in another way.
-pub fn measure(stage: &Stage, generator: &mut Generator, packets: u32) -> Result<Option<f64>> {
+/// where there is no program. It must have run for each packet that `send` sends, as the unconditional drop can't tell in
+/// another way.
+pub fn measure(stage: &Stage, packets: u32, send: impl FnOnce() -> Result<()>) -> Result<Option<f64>> {
     let programs = stage.gateway().run(|| SchedClassifier::query_tcx("lan0", TcAttachType::Ingress))??.1;
     let Some(program) = programs.first() else { return Ok(None) };
     let descriptor = program.fd()?;
     let path = format!("/proc/self/fdinfo/{}", descriptor.as_fd().as_raw_fd());
     let _enabled = enable_stats(Stats::RunTime)?;
     let before = Account::read(&path)?;
-    generator.inject(stage, packets)?;
+    send()?;
     let after = Account::read(&path)?;
     let (runs, time) = (after.runs - before.runs, after.nanoseconds - before.nanoseconds);
     // A few packets of the kernel's own, neighbour discovery say, may have come between.
