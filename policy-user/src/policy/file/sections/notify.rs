@@ -15,8 +15,8 @@ section!(
         email: Email,
         /// Tell it by starting a program.
         exec: Exec,
-        /// What it is told at once. Flags: `infected`, `suspect`, `misconfigured`, `released`. Alarms: `coverage` (another
-        /// program stands in front of ours), `lost` (events), `store` (the block log can't be written), `reload` (refused
+        /// What it is told at once. Flags: `infected`, `suspect`, `misconfigured`, `released`. Alarms: `coverage` (an
+        /// interface lets packets out, or may), `lost` (events), `store` (the block log can't be written), `reload` (refused
         /// or rolled back).
         events: List<Word> => topics(),
         /// What happens within this time after a message waits for the next one: seconds, minutes or hours up to 24h.
