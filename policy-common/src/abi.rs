@@ -5,6 +5,7 @@
 //! that an agent never adopts maps of another layout.
 
 mod answer;
+mod attempt;
 mod event;
 mod host;
 mod policy;
@@ -12,7 +13,8 @@ mod quarantine;
 mod submission;
 
 pub use answer::{ANSWER_BYTES, Answer, AnswerHead};
-pub use event::{ATTEMPT_ENTRIES, AttemptKey, Event, EventContext, Macs};
+pub use attempt::{ATTEMPT_ENTRIES, ATTEMPT_SETS, AttemptKey, AttemptSalt, AttemptSet, Place};
+pub use event::{Event, EventContext, Macs};
 pub use host::{HOST_ENTRIES, HOSTS_PER_INTERFACE, HOSTS_PER_MAC, HostCounts, HostKey};
 pub use policy::{DOOR_AWAITED, MailServer, Net, Permit, ScopeKey, Settings};
 pub use quarantine::{Quarantine, scope};
@@ -21,7 +23,7 @@ pub use submission::{SERVER_BITS, SUBMITTERS, Submissions};
 use crate::reason::{REASON_SLOTS, Reason};
 
 /// Version of everything in this file.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Ports a generation can block; an unused slot holds 0.
 pub const MAX_BLOCKED_PORTS: usize = 8;
@@ -93,13 +95,16 @@ mod pod {
     use crate::flow::Addr;
 
     use super::{
-        AttemptKey, HostCounts, HostKey, MailServer, Net, Permit, Quarantine, ScopeKey, Settings, Submissions,
+        AttemptSalt, AttemptSet, HostCounts, HostKey, MailServer, Net, Permit, Quarantine, ScopeKey,
+        Settings, Submissions,
     };
 
     // SAFETY: see the module.
     unsafe impl aya::Pod for Addr {}
     // SAFETY: see the module.
-    unsafe impl aya::Pod for AttemptKey {}
+    unsafe impl aya::Pod for AttemptSalt {}
+    // SAFETY: see the module.
+    unsafe impl aya::Pod for AttemptSet {}
     // SAFETY: see the module.
     unsafe impl aya::Pod for HostCounts {}
     // SAFETY: see the module.

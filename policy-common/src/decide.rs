@@ -10,12 +10,19 @@ pub struct Decision {
     pub reason: Reason,
     /// Number of the policy entry that decided; 0 where none did.
     pub rule: u32,
+    /// What the policy says about the sender, where a door denies: how it is treated and counted rests on it. Elsewhere nothing.
+    pub source: Net,
 }
 
 impl Decision {
     #[inline(always)]
     pub const fn denies(&self) -> bool {
         self.reason.denies()
+    }
+
+    #[inline(always)]
+    const fn about(self, source: Net) -> Self {
+        Self { source, ..self }
     }
 }
 
@@ -57,14 +64,19 @@ pub fn decide(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> 
     // 3. A later fragment has no port, whatever its bytes say; without its first one nobody can reassemble it.
     let harmless = match flow.payload {
         Payload::Other => Reason::OtherTraffic,
-        Payload::Unreadable => return because(Reason::Unreadable),
+        Payload::Unreadable => return because(Reason::Unreadable).about(source_of(flow, policy)),
         Payload::LaterFragment => Reason::LaterFragment,
-        Payload::AmbiguousFragment => return because(Reason::AmbiguousFragment),
+        Payload::AmbiguousFragment => {
+            return because(Reason::AmbiguousFragment).about(source_of(flow, policy));
+        }
         Payload::Tcp if policy.is_blocked(flow.dst_port) => return decide_mail(flow, arrival, policy),
         Payload::Tcp => Reason::OtherTraffic,
     };
     // 4. Not a blocked port; only a quarantine may reach it.
-    because(if is_cut_off(flow, arrival, policy) { Reason::Quarantined } else { harmless })
+    match cut_off(flow, arrival, policy) {
+        Some(source) => because(Reason::Quarantined).about(source),
+        None => because(harmless),
+    }
 }
 
 /// Decides about TCP to a blocked port.
@@ -79,15 +91,15 @@ fn decide_mail(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) ->
             return because(Reason::GatewayAddress);
         }
     }
-    let source = policy.net(&flow.src).unwrap_or_default();
+    let source = source_of(flow, policy);
     // 6. In quarantine. A mail server never is: taking the company's mail down is worse than a bot that waits.
     let mail_server = source.mail_server().and_then(|index| policy.mail_server(index));
     if mail_server.is_none() && quarantine_of(flow, arrival, policy) != scope::NONE {
-        return because(Reason::Quarantined);
+        return because(Reason::Quarantined).about(source);
     }
     // 7. A mail server, if it is the machine the entry means and the destination is one of its own.
     if let Some(server) = mail_server {
-        return as_mail_server(&server, flow, arrival, policy);
+        return as_mail_server(&server, flow, arrival, policy).about(source);
     }
     // 8. An exception that has not expired.
     if source.exceptions() != 0
@@ -95,36 +107,44 @@ fn decide_mail(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) ->
         && let Some(permit) = policy.permit(source.exceptions(), &flow.dst)
         && policy.now() < permit.until()
     {
-        return Decision { reason: Reason::Exception, rule: permit.rule() };
+        return by_rule(Reason::Exception, permit.rule());
     }
     // 9. An address no client may have, then 10., everybody else.
-    if !source.is_client() {
-        return because(Reason::UnknownSource);
-    }
-    because(Reason::NotAMailServer)
+    because(if source.is_client() { Reason::NotAMailServer } else { Reason::UnknownSource }).about(source)
 }
 
-/// Whether the client's quarantine stops a packet that is no mail to a blocked port.
+/// What the policy says about the sender.
 #[inline(always)]
-fn is_cut_off(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> bool {
+fn source_of(flow: &Flow, policy: &impl PolicyView) -> Net {
+    policy.net(&flow.src).unwrap_or_default()
+}
+
+/// What the policy says about a client whose quarantine stops a packet that is no mail to a blocked port.
+#[inline(always)]
+fn cut_off(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> Option<Net> {
     let widest = policy.widest_quarantine();
     if widest == scope::NONE {
-        return false;
+        return None;
     }
     let needed = if flow.payload == Payload::Tcp && policy.is_submission(flow.dst_port) {
         scope::MAIL
     } else {
         scope::ALL
     };
-    widest >= needed
-        && quarantine_of(flow, arrival, policy) >= needed
-        && policy.net(&flow.src).unwrap_or_default().mail_server().is_none()
-        && !is_spared(flow, policy)
+    if widest < needed || quarantine_of(flow, arrival, policy) < needed {
+        return None;
+    }
+    let source = source_of(flow, policy);
+    let stopped = source.mail_server().is_none() && !is_spared(flow, policy);
+    stopped.then_some(source)
 }
 
 /// The scope of the quarantine that the sender is in.
 #[inline(always)]
 fn quarantine_of(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> u8 {
+    if policy.widest_quarantine() == scope::NONE {
+        return scope::NONE;
+    }
     let Some(quarantine) = policy.quarantine(&flow.src) else { return scope::NONE };
     if policy.now() >= quarantine.until() {
         return scope::NONE;
@@ -205,21 +225,26 @@ fn as_mail_server(
 ) -> Decision {
     let rule = server.rule();
     if server.ifindex().is_some_and(|ifindex| ifindex != arrival.ifindex()) {
-        return Decision { reason: Reason::SpoofedMailServer, rule };
+        return by_rule(Reason::SpoofedMailServer, rule);
     }
     // An interface without a link layer has no MAC that could match, so a bound server is never there.
     if let Some(mac) = server.mac()
         && arrival.src_mac() != Some(mac)
     {
-        return Decision { reason: Reason::SpoofedMailServer, rule };
+        return by_rule(Reason::SpoofedMailServer, rule);
     }
     if server.scope() != 0 && (flow.source_routed || policy.permit(server.scope(), &flow.dst).is_none()) {
-        return Decision { reason: Reason::DestinationNotAllowed, rule };
+        return by_rule(Reason::DestinationNotAllowed, rule);
     }
-    Decision { reason: Reason::MailServer, rule }
+    by_rule(Reason::MailServer, rule)
 }
 
 #[inline(always)]
 const fn because(reason: Reason) -> Decision {
-    Decision { reason, rule: 0 }
+    by_rule(reason, 0)
+}
+
+#[inline(always)]
+const fn by_rule(reason: Reason, rule: u32) -> Decision {
+    Decision { reason, rule, source: Net::NONE }
 }

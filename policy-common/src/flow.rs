@@ -32,6 +32,24 @@ impl Addr {
         Self { family: Self::IPV6, bytes }
     }
 
+    /// Makes [`Addr::NONE`] an IPv4 address in place, without touching the bytes that stay 0.
+    #[inline(always)]
+    pub fn set_v4(&mut self, a: [u8; 4]) {
+        self.family = Self::IPV4;
+        if let Some(first) = self.bytes.first_chunk_mut::<4>() {
+            *first = a;
+        }
+    }
+
+    /// Makes it an IPv6 address in place, four bytes at a time; `quarter` is below 4.
+    #[inline(always)]
+    pub fn set_v6_quarter(&mut self, quarter: usize, a: [u8; 4]) {
+        self.family = Self::IPV6;
+        for (index, byte) in a.into_iter().enumerate() {
+            self.bytes[quarter * 4 + index] = byte;
+        }
+    }
+
     /// 4, 6, or 0 for no address.
     #[inline(always)]
     pub const fn family(&self) -> u8 {
@@ -41,6 +59,18 @@ impl Addr {
     #[inline(always)]
     pub const fn bytes(&self) -> &[u8; 16] {
         &self.bytes
+    }
+
+    /// The bytes in fours, as they lie in memory.
+    #[inline(always)]
+    pub(crate) const fn quarters(&self) -> [u32; 4] {
+        let b = &self.bytes;
+        [
+            u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
+            u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+            u32::from_ne_bytes([b[8], b[9], b[10], b[11]]),
+            u32::from_ne_bytes([b[12], b[13], b[14], b[15]]),
+        ]
     }
 
     /// Length of this family's addresses in bits; 0 for no address.
@@ -107,9 +137,10 @@ pub mod tcp_flags {
 
 /// What the bytes behind the IP header are, as far as the decision cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Payload {
     /// Neither TCP nor a chain of headers that may hide TCP: never SMTP from us.
-    Other,
+    Other = 0,
     /// TCP whose ports are known.
     Tcp,
     /// May be TCP, but its destination port can't be read: cut off, or beyond a limit of the parser.
@@ -124,21 +155,15 @@ pub enum Payload {
 ///
 /// Ports, flags and sequence number are in host order and mean something only where `payload` is [`Payload::Tcp`];
 /// flags and sequence number are 0 where the header is cut off behind the ports.
+///
+/// The order of the fields aligns the bytes of both addresses: BPF loads what is not aligned byte by byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub struct Flow {
+    /// VLAN id of the outermost tag inside the frame (12 bits); 0 where there is none or only a priority tag.
+    pub inline_vlan: u16,
     pub payload: Payload,
-    pub src: Addr,
-    pub dst: Addr,
-    pub src_port: u16,
-    pub dst_port: u16,
     pub tcp_flags: u8,
-    pub seq: u32,
-    /// Acknowledgement number, host order; 0 like the flags where it is cut off.
-    pub ack: u32,
-    /// Bytes of payload behind the TCP header, from the length in the IP header.
-    pub payload_len: u32,
-    /// Bytes in front of the IP header; 0 where there is none.
-    pub ip_offset: u32,
     /// Whether the TCP header is there at least up to its flags.
     ///
     /// This and `plain` are facts of their own, not comparisons of offsets: the verifier would have to tell apart every
@@ -148,11 +173,22 @@ pub struct Flow {
     pub plain: bool,
     /// Whether the destination may be a hop on the way to another one: IPv4 source route, IPv6 routing header.
     pub source_routed: bool,
+    pub src: Addr,
+    pub src_port: u16,
     /// Whether this is the first of several fragments.
     pub fragmented: bool,
-    /// VLAN id of the outermost tag inside the frame (12 bits); 0 where there is none or only a priority tag.
-    pub inline_vlan: u16,
+    pub dst: Addr,
+    pub dst_port: u16,
+    pub seq: u32,
+    /// Acknowledgement number, host order; 0 like the flags where it is cut off.
+    pub ack: u32,
+    /// Bytes of payload behind the TCP header, from the length in the IP header.
+    pub payload_len: u32,
+    /// Bytes in front of the IP header; 0 where there is none.
+    pub ip_offset: u32,
 }
+
+const _: () = assert!(size_of::<Flow>() == 64);
 
 impl Flow {
     /// Whether it asks for a TCP connection.
@@ -162,7 +198,7 @@ impl Flow {
         self.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
     }
 
-    /// The flow of a frame that is not IP.
+    /// The flow of a frame that is not IP: all bits are 0.
     pub const OTHER: Self = Self {
         payload: Payload::Other,
         src: Addr::NONE,

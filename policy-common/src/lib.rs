@@ -6,6 +6,7 @@ pub mod decide;
 pub mod flow;
 pub mod glance;
 pub mod packet;
+pub mod plain;
 pub mod reason;
 pub mod reset;
 pub mod sieve;

@@ -48,53 +48,66 @@ const IPPROTO_SHIM6: u8 = 140;
 /// Reads the facts of one packet.
 #[inline(always)]
 pub fn parse(view: &(impl PacketView + ?Sized), link: LinkType) -> Flow {
+    let mut flow = Flow::OTHER;
+    flow.payload = parse_into(view, link, &mut flow);
+    flow
+}
+
+/// The same in place, for the stack of a BPF program: everything but the payload, which it returns, goes into `flow`, which
+/// comes in as [`Flow::OTHER`]. Facts are added with `|=`: where the verifier doesn't know the 0 that was there, it doesn't
+/// know what they become, and need not follow both.
+#[inline(always)]
+pub fn parse_into(view: &(impl PacketView + ?Sized), link: LinkType, flow: &mut Flow) -> Payload {
     match link {
-        LinkType::Ethernet => ethernet(view),
+        LinkType::Ethernet => ethernet(view, flow),
         LinkType::Ip => match view.load::<1>(0) {
-            Some([first]) if first >> 4 == 4 => ipv4(view, 0, 0),
-            Some([first]) if first >> 4 == 6 => ipv6(view, 0, 0),
-            _ => Flow::OTHER,
+            Some([first]) if first >> 4 == 4 => ipv4(view, 0, flow),
+            Some([first]) if first >> 4 == 6 => ipv6(view, 0, flow),
+            _ => Payload::Other,
         },
     }
 }
 
 #[inline(always)]
-fn ethernet(view: &(impl PacketView + ?Sized)) -> Flow {
+fn ethernet(view: &(impl PacketView + ?Sized), flow: &mut Flow) -> Payload {
     // A frame without an EtherType is not IP to anybody.
-    let Some(ethertype) = view.load::<2>(12) else { return Flow::OTHER };
+    let Some(ethertype) = view.load::<2>(12) else { return Payload::Other };
     let mut ethertype = u16::from_be_bytes(ethertype);
     let mut offset = 14;
-    let mut vlan = 0;
     for _ in 0..=MAX_INLINE_TAGS {
         match ethertype {
-            ETH_P_IP => return ipv4(view, offset, vlan),
-            ETH_P_IPV6 => return ipv6(view, offset, vlan),
+            ETH_P_IP => return ipv4(view, offset, flow),
+            ETH_P_IPV6 => return ipv6(view, offset, flow),
             ETH_P_8021Q | ETH_P_8021AD => {}
-            _ => return Flow::OTHER,
+            _ => return other(flow),
         }
-        let Some([tci0, tci1, type0, type1]) = view.load::<4>(offset) else { return Flow::OTHER };
-        if vlan == 0 {
-            vlan = u16::from_be_bytes([tci0, tci1]) & 0x0fff;
+        let Some([tci0, tci1, type0, type1]) = view.load::<4>(offset) else { return other(flow) };
+        if flow.inline_vlan == 0 {
+            flow.inline_vlan = u16::from_be_bytes([tci0, tci1]) & 0x0fff;
         }
         ethertype = u16::from_be_bytes([type0, type1]);
         offset += 4;
     }
-    Flow { payload: Payload::Unreadable, inline_vlan: vlan, ..Flow::OTHER }
+    Payload::Unreadable
+}
+
+/// Not IP: nothing is known about it.
+#[inline(always)]
+fn other(flow: &mut Flow) -> Payload {
+    flow.inline_vlan = 0;
+    Payload::Other
 }
 
 #[inline(always)]
-fn ipv4(view: &(impl PacketView + ?Sized), offset: u32, inline_vlan: u16) -> Flow {
-    let unreadable = Flow { payload: Payload::Unreadable, ip_offset: offset, inline_vlan, ..Flow::OTHER };
-    let Some(h) = view.load::<20>(offset) else { return unreadable };
-    let flow = Flow {
-        src: Addr::v4([h[12], h[13], h[14], h[15]]),
-        dst: Addr::v4([h[16], h[17], h[18], h[19]]),
-        ..unreadable
-    };
+fn ipv4(view: &(impl PacketView + ?Sized), offset: u32, flow: &mut Flow) -> Payload {
+    flow.ip_offset = offset;
+    let Some(h) = view.load::<20>(offset) else { return Payload::Unreadable };
+    flow.src = Addr::v4([h[12], h[13], h[14], h[15]]);
+    flow.dst = Addr::v4([h[16], h[17], h[18], h[19]]);
     let header_len = u32::from(h[0] & 0x0f) * 4;
     if h[0] >> 4 != 4 || header_len < 20 {
         // No IP stack accepts such a header, so it is not blocked mail either.
-        return Flow { payload: Payload::Other, ..flow };
+        return Payload::Other;
     }
     // Ethernet pads short frames, so the end comes from the header. 0 is real: GSO packets above 64 KiB have it.
     let end = match u16::from_be_bytes([h[2], h[3]]) {
@@ -112,15 +125,12 @@ fn ipv4(view: &(impl PacketView + ?Sized), offset: u32, inline_vlan: u16) -> Flo
             IPPROTO_AH => fragment_offset < AMBIGUOUS_BELOW,
             _ => false,
         };
-        return Flow { payload: later(ambiguous), ..flow };
+        return later(ambiguous);
     }
-    let flow = Flow {
-        plain: header_len == 20 && protocol == IPPROTO_TCP,
-        source_routed: has_source_route(view, offset, header_len),
-        // More fragments follow this one.
-        fragmented: h[6] & 0x20 != 0,
-        ..flow
-    };
+    flow.plain |= header_len == 20 && protocol == IPPROTO_TCP;
+    flow.source_routed |= has_source_route(view, offset, header_len);
+    // More fragments follow this one.
+    flow.fragmented |= h[6] & 0x20 != 0;
     transport(view, flow, protocol, offset + header_len, end)
 }
 
@@ -145,31 +155,32 @@ fn has_source_route(view: &(impl PacketView + ?Sized), offset: u32, header_len: 
 }
 
 #[inline(always)]
-fn ipv6(view: &(impl PacketView + ?Sized), offset: u32, inline_vlan: u16) -> Flow {
-    let unreadable = Flow { payload: Payload::Unreadable, ip_offset: offset, inline_vlan, ..Flow::OTHER };
-    let Some([version, _, _, _, len0, len1, next, _]) = view.load::<8>(offset) else { return unreadable };
-    let Some(src) = view.load::<16>(offset + 8) else { return unreadable };
-    let Some(dst) = view.load::<16>(offset + 24) else { return unreadable };
-    let flow = Flow { src: Addr::v6(src), dst: Addr::v6(dst), ..unreadable };
+fn ipv6(view: &(impl PacketView + ?Sized), offset: u32, flow: &mut Flow) -> Payload {
+    flow.ip_offset = offset;
+    let Some([version, _, _, _, len0, len1, next, _]) = view.load::<8>(offset) else {
+        return Payload::Unreadable;
+    };
+    let Some(src) = view.load::<16>(offset + 8) else { return Payload::Unreadable };
+    let Some(dst) = view.load::<16>(offset + 24) else { return Payload::Unreadable };
+    (flow.src, flow.dst) = (Addr::v6(src), Addr::v6(dst));
     if version >> 4 != 6 {
-        return Flow { payload: Payload::Other, ..flow };
+        return Payload::Other;
     }
     // 0 means a jumbogram or a GSO packet above 64 KiB: the length is the packet's.
     let end = match u16::from_be_bytes([len0, len1]) {
         0 => view.len(),
         payload => view.len().min(offset + 40 + u32::from(payload)),
     };
-    let flow = Flow { plain: next == IPPROTO_TCP, ..flow };
+    flow.plain |= next == IPPROTO_TCP;
     transport(view, flow, next, offset + 40, end)
 }
 
-/// Walks the headers behind the IP header to the TCP ports. `flow` comes in as unreadable.
+/// Walks the headers behind the IP header to the TCP ports.
 ///
 /// `start` is where a fragment's own bytes begin, if it is one of several.
 #[inline(always)]
-fn transport(view: &(impl PacketView + ?Sized), flow: Flow, first: u8, start: u32, end: u32) -> Flow {
+fn transport(view: &(impl PacketView + ?Sized), flow: &mut Flow, first: u8, start: u32, end: u32) -> Payload {
     let ipv6 = flow.src.family() == Addr::IPV6;
-    let mut flow = flow;
     let mut next = first;
     let mut offset = start;
     let mut fragment_start = start;
@@ -185,25 +196,26 @@ fn transport(view: &(impl PacketView + ?Sized), flow: Flow, first: u8, start: u3
         if !may_hide_tcp(next, ipv6) {
             // The same for the header that says it is not TCP.
             let within_reach = flow.fragmented && named_at > fragment_start + AMBIGUOUS_BELOW - 2;
-            let payload = if within_reach { Payload::AmbiguousFragment } else { Payload::Other };
-            return Flow { payload, ..flow };
+            return if within_reach { Payload::AmbiguousFragment } else { Payload::Other };
         }
         if offset + 8 > end {
-            return flow;
+            return Payload::Unreadable;
         }
-        let Some([following, len, frag0, frag1]) = view.load::<4>(offset) else { return flow };
+        let Some([following, len, frag0, frag1]) = view.load::<4>(offset) else {
+            return Payload::Unreadable;
+        };
         named_at = offset;
         offset += match next {
             IPPROTO_FRAGMENT => {
                 // A piece of a piece: nobody sends it, and outer pieces that contradict each other about the inner ones
                 // would make two datagrams of one.
                 if flow.fragmented {
-                    return Flow { payload: Payload::AmbiguousFragment, ..flow };
+                    return Payload::AmbiguousFragment;
                 }
                 // RFC 8200 §4.5: the upper 13 bits count 8-byte units, so clearing the lower three gives bytes.
                 let fragment_offset = u32::from(u16::from_be_bytes([frag0, frag1]) & 0xfff8);
                 if fragment_offset != 0 {
-                    return Flow { payload: later(fragment_offset < AMBIGUOUS_BELOW), ..flow };
+                    return later(fragment_offset < AMBIGUOUS_BELOW);
                 }
                 // The M bit: more fragments follow. Without it the fragment is "atomic", a whole packet (RFC 6946).
                 flow.fragmented |= frag1 & 1 != 0;
@@ -222,21 +234,23 @@ fn transport(view: &(impl PacketView + ?Sized), flow: Flow, first: u8, start: u3
         };
         next = following;
     }
-    flow
+    Payload::Unreadable
 }
 
 #[inline(always)]
-fn tcp(view: &(impl PacketView + ?Sized), flow: Flow, readable: Payload, offset: u32, end: u32) -> Flow {
+fn tcp(
+    view: &(impl PacketView + ?Sized),
+    flow: &mut Flow,
+    readable: Payload,
+    offset: u32,
+    end: u32,
+) -> Payload {
     if offset + 4 > end {
-        return flow;
+        return Payload::Unreadable;
     }
-    let Some([sport0, sport1, dport0, dport1]) = view.load::<4>(offset) else { return flow };
-    let mut flow = Flow {
-        payload: readable,
-        src_port: u16::from_be_bytes([sport0, sport1]),
-        dst_port: u16::from_be_bytes([dport0, dport1]),
-        ..flow
-    };
+    let Some([sport0, sport1, dport0, dport1]) = view.load::<4>(offset) else { return Payload::Unreadable };
+    flow.src_port = u16::from_be_bytes([sport0, sport1]);
+    flow.dst_port = u16::from_be_bytes([dport0, dport1]);
     if offset + 14 <= end
         && let Some(h) = view.load::<14>(offset)
     {
@@ -246,7 +260,7 @@ fn tcp(view: &(impl PacketView + ?Sized), flow: Flow, readable: Payload, offset:
         flow.tcp_flags = h[13];
         flow.payload_len = end.saturating_sub(offset + u32::from(h[12] >> 4) * 4);
     }
-    flow
+    readable
 }
 
 /// Whether a TCP header may stand behind this one. ESP, tunnels and unknown protocols are not TCP to anybody outside.

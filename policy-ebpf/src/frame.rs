@@ -1,14 +1,12 @@
 //! Access to a frame before the stack has seen it: the only place that touches `xdp_md`.
 
-use core::mem::MaybeUninit;
-
-use aya_ebpf::helpers::bpf_xdp_load_bytes;
 use aya_ebpf::programs::XdpContext;
 use policy_common::PacketView;
 use policy_common::abi::Macs;
 use policy_common::decide::Arrival;
 
-/// An Ethernet frame at the XDP hook.
+/// An Ethernet frame at the XDP hook. All of it lies in one piece: the program doesn't ask for frames in several
+/// (`BPF_F_XDP_HAS_FRAGS`), so the kernel attaches it nowhere where they occur.
 pub struct Frame<'a>(pub &'a XdpContext);
 
 impl Frame<'_> {
@@ -24,20 +22,21 @@ impl Frame<'_> {
 }
 
 impl PacketView for Frame<'_> {
+    /// Offsets must be constants, or the verifier has a range to follow at every step.
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
-        // SAFETY: the context is valid, and the kernel writes all N bytes or fails; it reads all fragments of the frame.
-        let result = unsafe { bpf_xdp_load_bytes(self.0.ctx, offset, bytes.as_mut_ptr().cast(), N as u32) };
-        // SAFETY: it has not failed, so all bytes are written, and any bytes are a valid array.
-        if result == 0 { Some(unsafe { bytes.assume_init() }) } else { None }
+        let begin = self.0.data() + offset as usize;
+        if begin + N > self.0.data_end() {
+            return None;
+        }
+        // SAFETY: the N bytes end in front of the end of the frame, which the verifier checks as well, and any bytes are a
+        // valid array.
+        Some(unsafe { (begin as *const [u8; N]).read_unaligned() })
     }
 
     #[inline(always)]
     fn len(&self) -> u32 {
-        // SAFETY: the context is valid.
-        let length = unsafe { aya_ebpf::helpers::bpf_xdp_get_buff_len(self.0.ctx) };
-        length as u32
+        (self.0.data_end() - self.0.data()) as u32
     }
 }
 
@@ -50,27 +49,5 @@ impl Arrival for Frame<'_> {
     #[inline(always)]
     fn src_mac(&self) -> Option<[u8; 6]> {
         self.load::<6>(6)
-    }
-}
-
-/// The first fragment of a frame by direct access, without a call of the kernel.
-pub struct LinearFrame<'a>(pub &'a XdpContext);
-
-impl PacketView for LinearFrame<'_> {
-    /// Offsets must be constants, or the verifier has a range to follow at every step.
-    #[inline(always)]
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let begin = self.0.data() + offset as usize;
-        if begin + N > self.0.data_end() {
-            return None;
-        }
-        // SAFETY: the N bytes end in front of the end of the fragment, which the verifier checks as well, and any bytes are a
-        // valid array.
-        Some(unsafe { (begin as *const [u8; N]).read_unaligned() })
-    }
-
-    #[inline(always)]
-    fn len(&self) -> u32 {
-        (self.0.data_end() - self.0.data()) as u32
     }
 }

@@ -8,32 +8,40 @@
 use core::ptr::null_mut;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use policy_common::Addr;
+use policy_common::Flow;
 use policy_common::abi::{HOSTS_PER_INTERFACE, HOSTS_PER_MAC, HostCounts, HostKey, Macs};
 
 use crate::maps::{HOST_SHARES, HOSTS};
-use crate::policy::Maps;
 
-/// The account of a sender on this processor; null where the map is full.
+/// The account of a sender on this processor; null where the map is full. Who is `known` has one of their own: other
+/// addresses are free for a sender to make up.
 ///
 /// A raw pointer: the verifier knows it as "map value or null", which it may lose in what the compiler makes of an `Option`.
 #[inline(never)]
-pub fn account(address: &Addr, ifindex: u32, macs: &Macs) -> *mut HostCounts {
-    let key = &HostKey::new(ifindex, macs, *address);
+pub fn account(flow: &Flow, known: bool, ifindex: u32, macs: &Macs) -> *mut HostCounts {
+    // By reference, like `EMPTY` below: filling an address with zeros is a loop in BPF.
+    static NOBODY: Flow = Flow::OTHER;
+    let key = &HostKey::new(ifindex, macs, &if known { flow } else { &NOBODY }.src);
     if let Some(host) = HOSTS.get_ptr_mut(key) {
         return host;
     }
     let of_mac = &key.without_address();
+    let may_have_own = known && (key.mac().is_none() || is_free(of_mac, HOSTS_PER_MAC));
+    if known && !may_have_own {
+        // Here a flood of addresses ends, so it comes before anything that only first packets need.
+        if let Some(host) = HOSTS.get_ptr_mut(of_mac) {
+            return host;
+        }
+    }
     let of_interface = &HostKey::of_interface(ifindex);
     // The first one at an interface makes the interface's entry, while there is room.
     if HOST_SHARES.get_ptr_mut(of_interface).is_none() {
         make(of_interface);
         let _ = HOST_SHARES.insert(of_interface, &0, BPF_NOEXIST.into());
     }
-    // Addresses that the policy doesn't know are free for a sender to make up, so they have no entry each.
-    if Maps::knows(address) && is_free(of_interface, HOSTS_PER_INTERFACE) {
-        let may = key.mac().is_none() || is_free(of_mac, HOSTS_PER_MAC);
-        let host = if may { make(key) } else { null_mut() };
+    let room = is_free(of_interface, HOSTS_PER_INTERFACE);
+    if may_have_own && room {
+        let host = make(key);
         if !host.is_null() {
             take(of_interface);
             if key.mac().is_some() {
@@ -46,7 +54,7 @@ pub fn account(address: &Addr, ifindex: u32, macs: &Macs) -> *mut HostCounts {
         if let Some(host) = HOSTS.get_ptr_mut(of_mac) {
             return host;
         }
-        let host = if is_free(of_interface, HOSTS_PER_INTERFACE) { make(of_mac) } else { null_mut() };
+        let host = if room { make(of_mac) } else { null_mut() };
         if !host.is_null() {
             take(of_interface);
             return host;

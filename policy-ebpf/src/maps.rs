@@ -7,12 +7,12 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruPerCpuHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use policy_common::Addr;
 use policy_common::abi::{
-    ATTEMPT_ENTRIES, AttemptKey, HOST_ENTRIES, HostCounts, HostKey, MAX_BLOCKED_PORTS, MAX_SPARED_PORTS,
-    MAX_SUBMISSION_PORTS, MailServer, Net, Permit, Quarantine, SUBMITTERS, ScopeKey, Settings, Submissions,
-    counter,
+    ATTEMPT_SETS, AttemptSalt, AttemptSet, HOST_ENTRIES, HostCounts, HostKey, MAX_BLOCKED_PORTS,
+    MAX_SPARED_PORTS, MAX_SUBMISSION_PORTS, MailServer, Net, Permit, Quarantine, SUBMITTERS, ScopeKey,
+    Settings, Submissions, counter,
 };
 
 /// Blocked TCP ports in host order; 0 is an unused slot. Read-only data, so the verifier folds it into the code.
@@ -31,17 +31,21 @@ pub static SPARED_PORTS: Global<[u16; MAX_SPARED_PORTS]> = Global::new([0; MAX_S
 #[unsafe(no_mangle)]
 pub static GATEWAY_MAIL: Global<u8> = Global::new(0);
 
+/// 1 where all denied packets are treated alike, whatever their client's group and their interface.
+#[unsafe(no_mangle)]
+pub static ONE_TREATMENT: Global<u8> = Global::new(0);
+
 /// First eight bytes of the SHA-256 of the policy text, as a number in network order: one load instead of eight.
 #[unsafe(no_mangle)]
 pub static REVISION: Global<u64> = Global::new(0);
 
-/// 1 where some clients have settings of their own; else no packet has to ask which.
-#[unsafe(no_mangle)]
-pub static HAS_GROUPS: Global<u8> = Global::new(0);
-
 /// Words of SIEVE, a power of two; 0 where the policy has no long list, and then the verifier cuts look-ups in it out.
 #[unsafe(no_mangle)]
 pub static SIEVE_WORDS: Global<u32> = Global::new(0);
+
+/// A 0 that the verifier doesn't know to be one; nobody writes it.
+#[map]
+pub static ZERO: Array<u64> = Array::with_max_entries(1, BPF_F_RDONLY_PROG);
 
 /// Policy map: prefix -> what the policy says about its addresses. The agent sizes it to the policy.
 #[map]
@@ -89,10 +93,14 @@ pub static WIDEST_SCOPE: Array<u32> = Array::with_max_entries(1, BPF_F_RDONLY_PR
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
 
-/// State map: denied attempts and how many packets each took. Only folding rests on it, no verdict: evicting an entry
-/// makes a retransmission count as a new attempt. 64 Ki attempts take about 8 MiB.
+/// State map: denied attempts and how many packets each took. Only folding rests on it, no verdict: forgetting one makes a
+/// retransmission count as a new attempt. An array, not an LRU hash: that takes 280 ns for an attempt that pushes one out.
 #[map]
-pub static ATTEMPTS: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(ATTEMPT_ENTRIES, 0);
+pub static ATTEMPTS: Array<AttemptSet> = Array::with_max_entries(ATTEMPT_SETS, 0);
+
+/// State map: the secret that ATTEMPTS is ordered by. The agent draws it before it attaches the first program.
+#[map]
+pub static ATTEMPT_SALT: Array<AttemptSalt> = Array::with_max_entries(1, BPF_F_RDONLY_PROG);
 
 /// State map: one record per denied attempt. 4 MiB hold 43,000 of them while the agent is away.
 #[map]

@@ -8,7 +8,7 @@ use policy_common::sieve::Place;
 use policy_common::{Addr, PolicyView};
 
 use crate::maps::{
-    BLOCKED_PORTS, DOORS, GATEWAY_ADDRS, HAS_GROUPS, LISTED, MAIL_SERVERS, NETS, QUARANTINE, SCOPES,
+    BLOCKED_PORTS, DOORS, GATEWAY_ADDRS, LISTED, MAIL_SERVERS, NETS, ONE_TREATMENT, QUARANTINE, SCOPES,
     SETTINGS, SIEVE, SIEVE_WORDS, SPARED_PORTS, SUBMISSION_PORTS, WIDEST_SCOPE,
 };
 
@@ -72,15 +72,12 @@ impl PolicyView for Maps {
 
 impl Maps {
     /// How a denied packet is treated: as its client's group says, else as its interface says, else as the policy says.
-    ///
-    /// Not inlined: the verifier would look at all that follows once more for each way through it.
-    #[inline(never)]
-    pub fn settings(src: &Addr, ifindex: u32) -> Settings {
-        let group = if HAS_GROUPS.load() == 0 {
-            Settings::UNSET
-        } else {
-            Self::setting(Maps.net(src).unwrap_or_default().group().into())
-        };
+    #[inline(always)]
+    pub fn settings(source: &Net, ifindex: u32) -> Settings {
+        if ONE_TREATMENT.load() != 0 {
+            return Self::default_settings();
+        }
+        let group = Self::setting(source.group().into());
         // SAFETY: the value is one aligned u32, which the agent replaces as a whole.
         let door = unsafe { DOORS.get(ifindex) }.copied().unwrap_or(0);
         let interface = Self::setting(door & !DOOR_AWAITED);
@@ -105,8 +102,7 @@ impl Maps {
     /// Whether the policy or the gateway knows whose address this is.
     #[inline(always)]
     pub fn knows(addr: &Addr) -> bool {
-        let net = Maps.net(addr).unwrap_or_default();
-        net.is_client() || net.mail_server().is_some() || Maps.is_gateway(addr)
+        Maps.net(addr).unwrap_or_default().is_known() || Maps.is_gateway(addr)
     }
 
     /// Whether packets that came in through this interface have passed a door; index 0 is the gateway itself.

@@ -18,6 +18,11 @@ impl<'a> Skb<'a> {
     }
 
     #[inline(always)]
+    pub fn ctx(&self) -> &'a TcContext {
+        self.ctx
+    }
+
+    #[inline(always)]
     pub fn link(&self) -> LinkType {
         self.link
     }
@@ -27,7 +32,7 @@ impl<'a> Skb<'a> {
         if self.link != LinkType::Ethernet {
             return Macs::NONE;
         }
-        match self.load::<12>(0) {
+        match Linear(self).load::<12>(0).or_else(|| self.load::<12>(0)) {
             Some([d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]) => {
                 Macs { known: 1, src: [s0, s1, s2, s3, s4, s5], dst: [d0, d1, d2, d3, d4, d5] }
             }

@@ -31,7 +31,7 @@ pub fn count(flow: &Flow, ifindex: u32, macs: &Macs) {
 #[inline(always)]
 fn account(client: &Addr, ifindex: u32, macs: &Macs) -> *mut Submissions {
     static EMPTY: Submissions = Submissions::EMPTY;
-    let key = &HostKey::new(ifindex, macs, *client);
+    let key = &HostKey::new(ifindex, macs, client);
     if let Some(account) = SUBMISSIONS.get_ptr_mut(key) {
         return account;
     }

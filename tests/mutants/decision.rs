@@ -18,8 +18,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "unreadable passes",
         DECIDE,
-        "Payload::Unreadable => return because(Reason::Unreadable),\n        Payload::LaterFragment =>",
-        "Payload::Unreadable => return because(Reason::OtherTraffic),\n        Payload::LaterFragment =>",
+        "Payload::Unreadable => return because(Reason::Unreadable).about",
+        "Payload::Unreadable => return because(Reason::OtherTraffic).about",
         TABLE,
     ),
     mutant(
@@ -48,8 +48,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "a mail server can be cut off from the web",
         DECIDE,
-        "        && policy.net(&flow.src).unwrap_or_default().mail_server().is_none()\n",
-        "",
+        "source.mail_server().is_none() && !is_spared",
+        "!is_spared",
         TABLE,
     ),
     mutant(
@@ -62,11 +62,11 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "scope mail closes everything",
         DECIDE,
-        "quarantine_of(flow, arrival, policy) >= needed",
-        "quarantine_of(flow, arrival, policy) != scope::NONE",
+        "quarantine_of(flow, arrival, policy) < needed",
+        "quarantine_of(flow, arrival, policy) == scope::NONE",
         TABLE,
     ),
-    mutant("nothing is spared", DECIDE, "        && !is_spared(flow, policy)\n", "", TABLE),
+    mutant("nothing is spared", DECIDE, " && !is_spared(flow, policy);", ";", TABLE),
     mutant(
         "spared networks are closed",
         DECIDE,
@@ -119,7 +119,13 @@ pub const MUTANTS: &[Mutant] = &[
         "policy.now() <= permit.until()",
         ENDS,
     ),
-    mutant("unknown sources are clients", DECIDE, "if !source.is_client() {", "if false {", TABLE),
+    mutant(
+        "unknown sources are clients",
+        DECIDE,
+        "if source.is_client() { Reason",
+        "if true { Reason",
+        TABLE,
+    ),
     mutant(
         "guard trusts every interface",
         DECIDE,

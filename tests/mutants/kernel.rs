@@ -64,8 +64,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "groups are taken for none",
         LOOKUPS,
-        "if HAS_GROUPS.load() == 0 {",
-        "if HAS_GROUPS.load() != 2 {",
+        "if ONE_TREATMENT.load() != 0 {",
+        "if ONE_TREATMENT.load() != 2 {",
         KERNEL_RANDOM,
     ),
     mutant(

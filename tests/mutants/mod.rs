@@ -50,6 +50,7 @@ pub enum Catcher {
     TestRun(&'static str),
     Lab(&'static str),
     Differential(&'static str),
+    Glance(&'static str),
 }
 
 impl Catcher {
@@ -61,6 +62,7 @@ impl Catcher {
             Self::TestRun(_) => "test_run",
             Self::Lab(_) => "scenarios_lab",
             Self::Differential(_) => "differential",
+            Self::Glance(_) => "glance",
         }
     }
 
@@ -71,7 +73,8 @@ impl Catcher {
             | Self::LongLists(case)
             | Self::TestRun(case)
             | Self::Lab(case)
-            | Self::Differential(case) => case,
+            | Self::Differential(case)
+            | Self::Glance(case) => case,
         }
     }
 

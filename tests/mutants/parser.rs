@@ -1,18 +1,21 @@
 //! Bugs in the parser: each one a way to hide a port, or to see one where there is none.
 
-use super::Catcher::{self, Decide};
+use super::Catcher::{self, Decide, Glance};
 use super::{Mutant, mutant};
 
 const PACKET: &str = "policy-common/src/packet.rs";
 
+const PLAIN: &str = "policy-common/src/plain.rs";
+
+const SHORT: Catcher = Glance("bytes_changed_at_random_do_not_mislead_the_look");
 const TABLE: Catcher = Decide("every_packet_gets_the_decision_of_the_table");
 
 pub const MUTANTS: &[Mutant] = &[
     mutant(
         "IPv6 ignored",
         PACKET,
-        "ETH_P_IPV6 => return ipv6(view, offset, vlan)",
-        "ETH_P_IPV6 => return Flow::OTHER",
+        "ETH_P_IPV6 => return ipv6(view, offset, flow)",
+        "ETH_P_IPV6 => return other(flow)",
         TABLE,
     ),
     mutant("IPv6 ignored without Ethernet", PACKET, "first >> 4 == 6 =>", "first >> 4 == 16 =>", TABLE),
@@ -33,8 +36,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "tag limit lets pass",
         PACKET,
-        "Flow { payload: Payload::Unreadable, inline_vlan: vlan, ..Flow::OTHER }",
-        "Flow { inline_vlan: vlan, ..Flow::OTHER }",
+        "        offset += 4;\n    }\n    Payload::Unreadable\n",
+        "        offset += 4;\n    }\n    Payload::Other\n",
         TABLE,
     ),
     mutant(
@@ -47,15 +50,15 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "cut-off IPv4 header passes",
         PACKET,
-        "view.load::<20>(offset) else { return unreadable }",
-        "view.load::<20>(offset) else { return Flow::OTHER }",
+        "view.load::<20>(offset) else { return Payload::Unreadable }",
+        "view.load::<20>(offset) else { return Payload::Other }",
         TABLE,
     ),
     mutant(
         "cut-off IPv6 header passes",
         PACKET,
-        "view.load::<16>(offset + 24) else { return unreadable }",
-        "view.load::<16>(offset + 24) else { return Flow::OTHER }",
+        "view.load::<16>(offset + 24) else { return Payload::Unreadable }",
+        "view.load::<16>(offset + 24) else { return Payload::Other }",
         TABLE,
     ),
     mutant("DF counts as offset", PACKET, "& 0x1fff) * 8", "& 0x5fff) * 8", TABLE),
@@ -84,8 +87,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "IPv6 offsets below 64 pass",
         PACKET,
-        "later(fragment_offset < AMBIGUOUS_BELOW), ..flow };\n                }",
-        "later(false), ..flow };\n                }",
+        "later(fragment_offset < AMBIGUOUS_BELOW);\n                }",
+        "later(false);\n                }",
         TABLE,
     ),
     mutant(
@@ -128,22 +131,22 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "header limit lets pass",
         PACKET,
-        "        next = following;\n    }\n    flow\n",
-        "        next = following;\n    }\n    Flow { payload: Payload::Other, ..flow }\n",
+        "        next = following;\n    }\n    Payload::Unreadable\n",
+        "        next = following;\n    }\n    Payload::Other\n",
         TABLE,
     ),
     mutant(
         "cut-off extension header passes",
         PACKET,
-        "if offset + 8 > end {\n            return flow;",
-        "if offset + 8 > end {\n            return Flow { payload: Payload::Other, ..flow };",
+        "if offset + 8 > end {\n            return Payload::Unreadable;",
+        "if offset + 8 > end {\n            return Payload::Other;",
         TABLE,
     ),
     mutant(
         "cut-off TCP header passes",
         PACKET,
-        "if offset + 4 > end {\n        return flow;",
-        "if offset + 4 > end {\n        return Flow { payload: Payload::Other, ..flow };",
+        "if offset + 4 > end {\n        return Payload::Unreadable;",
+        "if offset + 4 > end {\n        return Payload::Other;",
         TABLE,
     ),
     mutant("reserved bits of a fragment header count", PACKET, "& 0xfff8)", "& 0xfffe)", TABLE),
@@ -194,15 +197,31 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "port in the wrong byte order",
         PACKET,
-        "dst_port: u16::from_be_bytes([dport0, dport1])",
-        "dst_port: u16::from_le_bytes([dport0, dport1])",
+        "dst_port = u16::from_be_bytes([dport0, dport1])",
+        "dst_port = u16::from_le_bytes([dport0, dport1])",
         TABLE,
     ),
     mutant(
         "source port compared",
         PACKET,
-        "dst_port: u16::from_be_bytes([dport0, dport1])",
-        "dst_port: u16::from_be_bytes([sport0, sport1])",
+        "dst_port = u16::from_be_bytes([dport0, dport1])",
+        "dst_port = u16::from_be_bytes([sport0, sport1])",
         TABLE,
     ),
+    mutant(
+        "the short way takes first fragments",
+        PLAIN,
+        "|| frag0 & 0x3f != 0",
+        "|| frag0 & 0x1f != 0",
+        SHORT,
+    ),
+    mutant("the short way takes options", PLAIN, "if version != 0x45", "if version >> 4 != 4", SHORT),
+    mutant(
+        "the short way reads padding",
+        PLAIN,
+        "total => view.len().min(offset + u32::from(total))",
+        "_ => view.len()",
+        SHORT,
+    ),
+    mutant("the short way takes cut-off headers", PLAIN, "if offset + 14 > end", "if false", SHORT),
 ];

@@ -10,8 +10,9 @@ use lab::Mac;
 use lab::frame::{Frame, Tcp};
 use policy_common::abi::{Quarantine, scope};
 use policy_common::decide::{Origin, decide_at_guard};
-use policy_common::glance::is_other_traffic;
-use policy_common::{Addr, LinkType, Reason, decide, parse};
+use policy_common::glance::{is_other_at_guard, is_other_traffic};
+use policy_common::plain::parse_plain;
+use policy_common::{Addr, Flow, LinkType, Payload, Reason, decide, parse};
 use policy_user::policy::evaluate::{HostPolicy, StatedArrival};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -25,16 +26,27 @@ fn passes_at_once(policy: &HostPolicy<'_>, bytes: &[u8], link: LinkType) -> bool
     is_other_traffic(&Bytes(bytes), link, policy)
 }
 
-/// What is wrong with the look at these bytes, if anything.
+/// The flow by the parser's short way.
+fn plain(bytes: &[u8], link: LinkType) -> Option<Flow> {
+    let mut flow = Flow::OTHER;
+    parse_plain(&Bytes(bytes), link, &mut flow).map(|()| flow)
+}
+
+/// What is wrong with the look at these bytes or with the short way through them, if anything.
 fn mistake(policy: &HostPolicy<'_>, bytes: &[u8], link: LinkType) -> Option<String> {
-    if !passes_at_once(policy, bytes, link) {
-        return None;
-    }
     let flow = parse(&Bytes(bytes), link);
+    if let Some(short) = plain(bytes, link)
+        && short != flow
+    {
+        return Some(format!("{link:?}: {short:?} by the short way, {flow:?} by the long one; {bytes:02x?}"));
+    }
     let at_door = decide(&flow, &StatedArrival { ifindex: 2, src_mac: None }, policy);
     let at_guard = decide_at_guard(&flow, || Origin::Local, false, policy);
-    let right = [at_door, at_guard].iter().all(|decision| decision.reason == Reason::OtherTraffic);
-    (!right).then(|| format!("{link:?}: {at_door:?} at the door, {at_guard:?} at the guard; {bytes:02x?}"))
+    let wrong_at_door = passes_at_once(policy, bytes, link) && at_door.reason != Reason::OtherTraffic;
+    let wrong_at_guard =
+        is_other_at_guard(&Bytes(bytes), link, policy) && at_guard.reason != Reason::OtherTraffic;
+    (wrong_at_door || wrong_at_guard)
+        .then(|| format!("{link:?}: {at_door:?} at the door, {at_guard:?} at the guard; {bytes:02x?}"))
 }
 
 /// Every frame of the scenarios, with and without its Ethernet header.
@@ -102,6 +114,18 @@ fn bytes_changed_at_random_do_not_mislead_the_look() {
             })
             .unwrap();
     });
+}
+
+/// It would be right as well if nothing took it, and useless.
+#[test]
+fn ordinary_mail_takes_the_short_way() {
+    for (from, to) in PAIRS {
+        let [untagged, _, bare] = each_framing(from, to, Tcp::syn(40_000, 25).sequence(7).payload(&[0; 5]));
+        for (bytes, link) in [untagged, bare] {
+            let flow = plain(&bytes, link).unwrap();
+            assert_eq!((flow.payload, flow.dst_port, flow.seq, flow.payload_len), (Payload::Tcp, 25, 7, 5));
+        }
+    }
 }
 
 /// It would be right as well if it let nothing pass, and useless. What opens a connection to a submission port is counted

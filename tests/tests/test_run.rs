@@ -10,8 +10,9 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use lab::{Lab, require_root_or_skip};
 use policy_common::abi::{Net, Quarantine, Settings, action, mode};
+use policy_common::plain::parse_plain;
 use policy_common::reset::Reset;
-use policy_common::{Addr, LinkType, PolicyView, Reason, decide, parse};
+use policy_common::{Addr, Flow, LinkType, PolicyView, Reason, decide, parse};
 use policy_user::datapath::{Counters, Generation, Hook, KernelLog, Pins, State, TestPacket, boot_time};
 use policy_user::policy::Revision;
 use policy_user::policy::compile::{Instant, Prefix, Tables, compile};
@@ -194,8 +195,9 @@ fn the_early_door_drops_only_what_the_door_would() -> Result<()> {
             let mut bench = Bench::new(&lab, via, settings, List::Short)?;
             for Scenario { name, packets, .. } in scenarios::all().iter().filter(|row| row.via == via) {
                 for packet in packets.iter().filter(|packet| is_accepted(&packet.frame)) {
-                    let untagged = matches!(packet.frame.get(12..14), Some([0x08, 0x00] | [0x86, 0xdd]));
-                    let wanted = if packet.expect.denies() && untagged && !settings.is_reject() {
+                    let mut flow = Flow::OTHER;
+                    let plain = parse_plain(&Bytes(&packet.frame), LinkType::Ethernet, &mut flow).is_some();
+                    let wanted = if packet.expect.denies() && plain && !settings.is_reject() {
                         dropped += 1;
                         (XDP_DROP, to_count(packet.expect))
                     } else {

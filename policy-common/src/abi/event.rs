@@ -1,54 +1,7 @@
-//! What the kernel reports: the key that folds packets into attempts, and the record of an attempt.
+//! What the kernel reports: the record of an attempt.
 
-use crate::flow::{Addr, Flow, tcp_flags};
+use crate::flow::{Addr, Flow};
 use crate::reason::Reason;
-
-/// Attempts that the kernel remembers.
-pub const ATTEMPT_ENTRIES: u32 = 65_536;
-
-/// Key of the attempt map: one TCP connection attempt, however many packets it takes.
-///
-/// Segments without SYN have no initial sequence number: all of a 4-tuple's count as one attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(C, align(8))]
-pub struct AttemptKey {
-    src: Addr,
-    dst: Addr,
-    src_port: [u8; 2],
-    dst_port: [u8; 2],
-    isn: [u8; 4],
-    ifindex: [u8; 4],
-    reserved: [u8; 2],
-}
-
-const _: () = assert!(size_of::<AttemptKey>() == 48);
-
-impl AttemptKey {
-    #[inline(always)]
-    pub fn new(flow: &Flow, ifindex: u32) -> Self {
-        let syn = flow.tcp_flags & tcp_flags::SYN != 0;
-        let isn = if syn { Some(flow.seq) } else { None };
-        Self::of(flow.src, flow.dst, [flow.src_port, flow.dst_port], isn, ifindex)
-    }
-
-    /// From what an event tells of it; `isn` is the sequence number of a SYN.
-    #[inline(always)]
-    pub const fn of(src: Addr, dst: Addr, ports: [u16; 2], isn: Option<u32>, ifindex: u32) -> Self {
-        let isn = match isn {
-            Some(isn) => isn.to_be_bytes(),
-            None => [0; 4],
-        };
-        Self {
-            src,
-            dst,
-            src_port: ports[0].to_be_bytes(),
-            dst_port: ports[1].to_be_bytes(),
-            isn,
-            ifindex: ifindex.to_be_bytes(),
-            reserved: [0; 2],
-        }
-    }
-}
 
 /// Ring-buffer record: the first packet of a denied attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,14 +21,26 @@ const _: () = assert!(size_of::<HostKey>() == 28);
 
 impl HostKey {
     #[inline(always)]
-    pub const fn new(ifindex: u32, macs: &Macs, address: Addr) -> Self {
-        Self { ifindex: ifindex.to_be_bytes(), mac: macs.src, has_mac: macs.known, address }
+    pub const fn new(ifindex: u32, macs: &Macs, address: &Addr) -> Self {
+        let (mac, [a, b, c, d]) = (&macs.src, address.quarters());
+        let words = [
+            ifindex.to_be(),
+            u32::from_ne_bytes([mac[0], mac[1], mac[2], mac[3]]),
+            u32::from_ne_bytes([mac[4], mac[5], macs.known, address.family()]),
+            a,
+            b,
+            c,
+            d,
+        ];
+        // In words: the processor waits where bytes were written one by one and are read in fours, as the kernel's hash does.
+        // SAFETY: the same size, no padding, and any bits are a valid key; the test below tells that the order is right.
+        unsafe { core::mem::transmute::<[u32; 7], Self>(words) }
     }
 
     /// Everybody at one interface.
     #[inline(always)]
     pub const fn of_interface(ifindex: u32) -> Self {
-        Self::new(ifindex, &Macs::NONE, Addr::NONE)
+        Self::new(ifindex, &Macs::NONE, &Addr::NONE)
     }
 
     /// Everybody with the same MAC; on an interface without MACs everybody there.
@@ -64,9 +76,10 @@ pub struct HostCounts {
     pub unlisted: u64,
     /// Those of `unlisted` that no event has told of yet.
     pub untold: u64,
-    /// When the budget is whole again, in ns of `CLOCK_BOOTTIME`.
+    /// When the budget is whole again, on the clock of `first_seen`.
     pub budget: u64,
-    /// In ns of `CLOCK_BOOTTIME`; 0 on a processor that has counted nothing.
+    /// 0 on a processor that has counted nothing. In the map in ns of `CLOCK_MONOTONIC_COARSE`, which costs a packet a tenth of
+    /// what the exact clock does; [`HostCounts::after_sleep`] makes it `CLOCK_BOOTTIME`.
     pub first_seen: u64,
     pub last_seen: u64,
     /// Number of the newest packet's [`Reason`].
@@ -127,6 +140,19 @@ impl HostCounts {
         told
     }
 
+    /// With times of `CLOCK_BOOTTIME`, which counts on while the machine is suspended; `asleep` is for how long it was.
+    pub fn after_sleep(self, asleep: u64) -> Self {
+        if self.first_seen == 0 {
+            return self;
+        }
+        Self {
+            budget: self.budget + asleep,
+            first_seen: self.first_seen + asleep,
+            last_seen: self.last_seen + asleep,
+            ..self
+        }
+    }
+
     /// The account over all processors.
     pub fn sum(parts: impl IntoIterator<Item = Self>) -> Self {
         parts.into_iter().filter(|part| part.first_seen != 0).fold(Self::EMPTY, Self::plus)
@@ -167,6 +193,18 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_key_gives_back_what_it_was_made_of() {
+        let macs = Macs { known: 1, src: [2, 3, 4, 5, 6, 7], dst: [8; 6] };
+        for address in
+            [Addr::v4([10, 25, 0, 77]), Addr::v6(core::array::from_fn(|n| n as u8 + 1)), Addr::NONE]
+        {
+            let key = HostKey::new(0x0102_0304, &macs, &address);
+            assert_eq!((key.ifindex(), key.mac(), key.address()), (0x0102_0304, Some(macs.src), address));
+        }
+        assert_eq!(HostKey::of_interface(7).mac(), None);
+    }
 
     #[test]
     fn the_budget_is_a_burst_and_then_a_rate() {

@@ -80,6 +80,10 @@ impl Net {
     const MAIL_SERVER: u8 = 4;
     const SPARED: u8 = 8;
 
+    /// What the policy says about addresses that it doesn't know.
+    pub const NONE: Self =
+        Self { roles: 0, reserved: 0, group: [0; 2], mail_server: [0; 4], exceptions: [0; 4] };
+
     /// Addresses that clients may have.
     pub const fn with_client(mut self) -> Self {
         self.roles |= Self::CLIENT;
@@ -130,6 +134,12 @@ impl Net {
     #[inline(always)]
     pub const fn is_spared(&self) -> bool {
         self.roles & Self::SPARED != 0
+    }
+
+    /// Whether these are addresses of clients or mail servers, not such as a sender makes up.
+    #[inline(always)]
+    pub const fn is_known(&self) -> bool {
+        self.roles & (Self::CLIENT | Self::MAIL_SERVER) != 0
     }
 
     /// Index into the mail server table.

@@ -39,6 +39,8 @@ pub enum DatapathError {
     Attach { interface: String, source: Box<aya::programs::ProgramError> },
     #[error("can't {doing} the state map {map}: {source}")]
     State { doing: &'static str, map: &'static str, source: Box<aya::maps::MapError> },
+    #[error("the kernel has no random numbers for the map of attempts: {0}")]
+    Random(std::io::Error),
     #[error("can't {doing} the pin {path}: {why}")]
     Pin { doing: &'static str, path: PathBuf, why: String },
     #[error("nothing is attached from {path}: no agent of this version has run with it")]

@@ -11,6 +11,7 @@ use policy_common::{Addr, LinkType};
 
 use super::error::DatapathError;
 use super::links::{Hook, Inside};
+use super::packets;
 use super::pins::Pins;
 use super::state::{STATE_MAPS, drop_misshapen};
 use crate::policy::compile::Tables;
@@ -55,7 +56,7 @@ impl Generation {
     fn load_with(pins: Option<&Pins>, tables: &Tables, kernel_log: KernelLog) -> Result<Self, DatapathError> {
         let revision = u64::from_ne_bytes(tables.revision.0);
         let gateway_mail = u8::from(tables.gateway_mail);
-        let has_groups = u8::from(tables.nets.iter().any(|net| net.value.group() != 0));
+        let one_treatment = u8::from(tables.settings.iter().skip(1).all(|it| *it == Settings::UNSET));
         let level: u8 = match kernel_log {
             KernelLog::Off => 0,
             KernelLog::Warn => aya_log::Level::Warn as u8,
@@ -73,8 +74,8 @@ impl Generation {
             .override_global("SPARED_PORTS", &tables.spared_ports, true)
             .override_global("REVISION", &revision, true)
             .override_global("GATEWAY_MAIL", &gateway_mail, true)
+            .override_global("ONE_TREATMENT", &one_treatment, true)
             .override_global(aya_log::LEVEL, &level, true)
-            .override_global("HAS_GROUPS", &has_groups, true)
             .override_global("SIEVE_WORDS", &sieve_words, true)
             .map_max_entries("NETS", entries(tables.nets.len() - long_list.len()))
             .map_max_entries("LISTED", entries(long_list.len()))
@@ -89,6 +90,7 @@ impl Generation {
         }
         let ebpf = loader.load(OBJECT).map_err(refused)?;
         let mut generation = Self { ebpf };
+        packets::draw_salt(&mut generation.ebpf)?;
         generation.fill(tables, &long_list)?;
         for hook in [Hook::Door, Hook::Guard] {
             for link in [LinkType::Ethernet, LinkType::Ip] {

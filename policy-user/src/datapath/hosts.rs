@@ -6,6 +6,7 @@ use aya::maps::{HashMap, Map, MapData, MapError, PerCpuHashMap};
 use policy_common::abi::{HOST_ENTRIES, HostCounts, HostKey};
 
 use super::error::DatapathError;
+use super::machine::asleep;
 use super::pins::Pins;
 use super::state;
 
@@ -42,11 +43,12 @@ impl Hosts {
 
     /// Every account, summed over the processors.
     pub(super) fn read(&self) -> Result<Vec<HostCount>, DatapathError> {
-        let mut hosts = Vec::new();
+        let (mut hosts, asleep) = (Vec::new(), asleep());
         for entry in self.accounts.iter() {
             match entry {
                 Ok((key, parts)) => {
-                    hosts.push(HostCount { key, counts: HostCounts::sum(parts.iter().copied()) });
+                    let counts = HostCounts::sum(parts.iter().copied()).after_sleep(asleep);
+                    hosts.push(HostCount { key, counts });
                 }
                 // Closed by the agent between two steps.
                 Err(MapError::KeyNotFound) => {}
@@ -66,7 +68,7 @@ impl Hosts {
         let mut closed = Vec::new();
         for key in idle(&hosts, HOST_ENTRIES as usize, now) {
             let Ok(parts) = self.accounts.get(&key, 0) else { continue };
-            let counts = HostCounts::sum(parts.iter().copied());
+            let counts = HostCounts::sum(parts.iter().copied()).after_sleep(asleep());
             if !is_idle(&counts, now) {
                 continue;
             }

@@ -1,5 +1,7 @@
 //! What the machine must bring: kernel version, rights, and the clock that kernel and agent share.
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::error::DatapathError;
 use crate::rights;
 
@@ -25,7 +27,16 @@ pub fn check_machine() -> Result<(), DatapathError> {
 
 /// Nanoseconds of `CLOCK_BOOTTIME`, the clock of `bpf_ktime_get_boot_ns`: no clock step changes it.
 pub fn boot_time() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    read(ClockId::Boottime)
+}
+
+/// For how long the machine was suspended: `CLOCK_BOOTTIME` counts that, `CLOCK_MONOTONIC` doesn't.
+pub fn asleep() -> u64 {
+    boot_time().saturating_sub(read(ClockId::Monotonic))
+}
+
+fn read(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 

@@ -15,8 +15,9 @@ use super::ring::{EventRing, RingUse};
 use super::submissions::{SubmissionCount, SubmissionMap};
 
 /// Names of the maps that outlive a generation; everything else belongs to one.
-pub(super) const STATE_MAPS: [&str; 9] = [
+pub(super) const STATE_MAPS: [&str; 10] = [
     "ATTEMPTS",
+    "ATTEMPT_SALT",
     "COUNTERS",
     "EVENTS",
     "GATEWAY_ADDRS",

@@ -82,8 +82,8 @@ fn key(attempt: &Attempt) -> AttemptKey {
     let address = |ip: Option<std::net::IpAddr>| ip.map_or(Addr::NONE, Addr::from);
     let is_syn = attempt.tcp_flags.split('|').any(|flag| flag == "SYN");
     AttemptKey::of(
-        address(attempt.client),
-        address(attempt.destination),
+        &address(attempt.client),
+        &address(attempt.destination),
         [attempt.client_port, attempt.destination_port],
         is_syn.then_some(attempt.tcp_sequence),
         attempt.ifindex,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -56,6 +57,8 @@ struct Case {
     hook: Hook,
     on_deny: OnDeny,
     bytes: Vec<u8>,
+    /// Where each run takes another packet: the one with this number.
+    numbered: Option<fn(u32) -> Vec<u8>>,
     code: i32,
 }
 
@@ -96,7 +99,18 @@ fn cases() -> Result<Vec<Case>> {
     let later = fragments.into_iter().next_back().context("no fragment")?;
     let udp = frame().ip(client4, outside4).udp(Udp::new(1, 53, &[0; 30])).build();
     let denied6 = frame().ip(client6, outside6).tcp(segment(25)).build();
-    let case = |path, bytes, code| Case { path, hook: Hook::Door, on_deny: OnDeny::Drop, bytes, code };
+    let case = |path, bytes, code| Case {
+        path,
+        hook: Hook::Door,
+        on_deny: OnDeny::Drop,
+        bytes,
+        numbered: None,
+        code,
+    };
+    let each = |path, numbered: fn(u32) -> Vec<u8>| Case {
+        numbered: Some(numbered),
+        ..case(path, numbered(0), DROP)
+    };
     Ok(vec![
         case("permit, IPv4, port 443", ipv4(443), NEXT),
         case("permit, IPv6, port 443", ipv6.clone(), NEXT),
@@ -107,26 +121,40 @@ fn cases() -> Result<Vec<Case>> {
         case("permit, mail server, port 25", mail, NEXT),
         case("deny again, IPv4", ipv4(25), DROP),
         case("deny again, IPv6", denied6, DROP),
+        // Two hundred attempts of each of many hosts, all of one, one of each of many that nobody knows.
+        each("deny, new attempt with an event", |n| new_attempt([10, 26, 0, 0], n / 200, n)),
+        each("deny, new attempt beyond the budget", |n| new_attempt([10, 25, 0, 99], 0, n)),
+        each("deny, made-up source", |n| new_attempt([198, 18, 0, 0], n % 65_536, n)),
         Case { on_deny: OnDeny::Reject, ..case("reject, IPv4", ipv4(25), REDIRECT) },
         Case { hook: Hook::Guard, ..case("guard, IPv4, port 443", ipv4(443), NEXT) },
         Case { hook: Hook::Guard, ..case("guard, IPv6, port 443", ipv6, NEXT) },
     ])
 }
 
+/// A SYN to port 25 of the host `number` behind `base`.
+fn new_attempt(base: [u8; 4], number: u32, sequence: u32) -> Vec<u8> {
+    let source = Ipv4Addr::from_bits(u32::from_be_bytes(base) + number);
+    Frame::new(Mac([2, 0, 0, 0, 0, 0x77]), Mac([0; 6]))
+        .ip(source.into(), [203, 0, 113, 25].into())
+        .tcp(Tcp::syn(40_000, 25).sequence(sequence))
+        .build()
+}
+
 fn measure() -> Result<Micro> {
     let stage = Stage::for_streams()?;
     let mut dropping = Ours::prepare(&stage, "micro-drop", 1, OnDeny::Drop, KernelLog::Off)?;
     let mut rejecting = Ours::prepare(&stage, "micro-reject", 1, OnDeny::Reject, KernelLog::Off)?;
+    dropping.listen()?;
     let mut empty = Classifier::load("empty")?;
     let mut machine = Machine::now();
     let cases = cases()?;
     let mut rounds = vec![(Vec::new(), Vec::new()); cases.len()];
     let clock = Clock::pinned()?;
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         for (case, (ours, nothing)) in cases.iter().zip(&mut rounds) {
             let filter = if case.on_deny == OnDeny::Reject { &mut rejecting } else { &mut dropping };
             nothing.push(time(&clock, REPEAT, || empty.test_run(&case.bytes, REPEAT), NEXT)?);
-            ours.push(case.time(&clock, filter, &mut empty)?);
+            ours.push(case.time(&clock, filter, &mut empty, round)?);
         }
     }
     let lists = lists::measure(&stage)?;
@@ -142,21 +170,31 @@ fn measure() -> Result<Micro> {
 
 impl Case {
     /// Nanoseconds of one run.
-    fn time(&self, clock: &Clock, filter: &mut Ours, empty: &mut Classifier) -> Result<f64> {
-        let mut ours = |repeat| -> Result<i32> {
-            let packet = TestPacket { hook: self.hook, link: LinkType::Ethernet, bytes: &self.bytes, repeat };
+    fn time(&self, clock: &Clock, filter: &mut Ours, empty: &mut Classifier, round: usize) -> Result<f64> {
+        let mut ours = |bytes: &[u8], repeat| -> Result<i32> {
+            let packet = TestPacket { hook: self.hook, link: LinkType::Ethernet, bytes, repeat };
             Ok(filter.generation().test_run(&packet)?.code)
         };
-        if self.code != REDIRECT {
-            return time(clock, REPEAT, || ours(REPEAT), self.code).with_context(|| self.path);
+        if self.code != REDIRECT && self.numbered.is_none() {
+            return time(clock, REPEAT, || ours(&self.bytes, REPEAT), self.code).with_context(|| self.path);
         }
-        let singles = |run: &mut dyn FnMut() -> Result<i32>| -> Result<i32> {
-            (1..SINGLES).try_fold(run()?, |code, _| if run()? == code { Ok(code) } else { Ok(i32::MIN) })
+        let packets: Vec<Vec<u8>> = (round as u32 * SINGLES..)
+            .take(SINGLES as usize)
+            .map(|n| self.numbered.map_or_else(|| self.bytes.clone(), |packet| packet(n)))
+            .collect();
+        let singles = |run: &mut dyn FnMut(&[u8]) -> Result<i32>| -> Result<i32> {
+            let (first, rest) = packets.split_first().context("no packet")?;
+            rest.iter().try_fold(
+                run(first)?,
+                |code, bytes| {
+                    if run(bytes)? == code { Ok(code) } else { Ok(i32::MIN) }
+                },
+            )
         };
         // A system call each: that of the empty program is taken off.
-        let call = time(clock, SINGLES, || singles(&mut || empty.test_run(&self.bytes, 1)), NEXT)?;
-        let with_call =
-            time(clock, SINGLES, || singles(&mut || ours(1)), self.code).with_context(|| self.path)?;
+        let call = time(clock, SINGLES, || singles(&mut |bytes| empty.test_run(bytes, 1)), NEXT)?;
+        let with_call = time(clock, SINGLES, || singles(&mut |bytes| ours(bytes, 1)), self.code)
+            .with_context(|| self.path)?;
         Ok((with_call - call).max(0.0))
     }
 }

@@ -75,6 +75,12 @@ impl Ours {
         &mut self.generation
     }
 
+    /// Takes events, as the agent does, also while nothing is attached.
+    pub fn listen(&mut self) -> Result<()> {
+        self.reader = Some(Reader::start(&self.pins)?);
+        Ok(())
+    }
+
     /// Attaches to these interfaces of the gateway alone.
     fn cover(&mut self, stage: &Stage, inside: &[Inside], outside: &[Interface]) -> Result<()> {
         let (pins, generation) = (&self.pins, &mut self.generation);
