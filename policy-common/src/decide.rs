@@ -36,8 +36,6 @@ pub trait PolicyView {
     fn is_spared(&self, port: u16) -> bool;
     /// What the policy says about an address: the entry of its longest prefix.
     fn net(&self, addr: &Addr) -> Option<Net>;
-    /// The same of a destination, of which only whether it is internal and whether it is spared may be asked.
-    fn destination(&self, addr: &Addr) -> Option<Net>;
     /// Whether this is one of the gateway's own addresses.
     fn is_gateway(&self, addr: &Addr) -> bool;
     /// No quarantine reaches further than this scope: one look spares every other while nobody is in quarantine.
@@ -86,7 +84,7 @@ pub fn decide(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> 
 fn decide_mail(flow: &Flow, arrival: &impl Arrival, policy: &impl PolicyView) -> Decision {
     // 5. Not outbound. Of a source-routed packet the header names a hop only, so rules about destinations don't count.
     if !flow.source_routed {
-        if policy.destination(&flow.dst).is_some_and(|net| net.is_internal()) {
+        if policy.net(&flow.dst).is_some_and(|net| net.is_internal()) {
             return because(Reason::InternalDestination);
         }
         if policy.is_gateway(&flow.dst) {
@@ -166,7 +164,7 @@ fn is_spared(flow: &Flow, policy: &impl PolicyView) -> bool {
     }
     !flow.source_routed
         && (flow.dst.stays_on_link()
-            || policy.destination(&flow.dst).is_some_and(|net| net.is_internal() || net.is_spared())
+            || policy.net(&flow.dst).is_some_and(|net| net.is_internal() || net.is_spared())
             || policy.is_gateway(&flow.dst))
 }
 
@@ -206,7 +204,7 @@ pub fn decide_at_guard(
         _ => {}
     }
     // 5. Not outbound: the company's own networks may be reached through an outside interface.
-    if !flow.source_routed && policy.destination(&flow.dst).is_some_and(|net| net.is_internal()) {
+    if !flow.source_routed && policy.net(&flow.dst).is_some_and(|net| net.is_internal()) {
         return because(Reason::InternalDestination);
     }
     match origin {

@@ -39,11 +39,6 @@ pub static ONE_TREATMENT: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static REVISION: Global<u64> = Global::new(0);
 
-/// 1 where single addresses are internal or spared by themselves. Else networks say it, and a destination need not be looked
-/// for in the long list.
-#[unsafe(no_mangle)]
-pub static LISTED_DESTINATIONS: Global<u8> = Global::new(0);
-
 /// Words of SIEVE, a power of two; 0 where the policy has no long list, and then the verifier cuts look-ups in it out.
 #[unsafe(no_mangle)]
 pub static SIEVE_WORDS: Global<u32> = Global::new(0);

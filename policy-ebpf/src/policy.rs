@@ -8,8 +8,8 @@ use policy_common::sieve::Place;
 use policy_common::{Addr, PolicyView};
 
 use crate::maps::{
-    BLOCKED_PORTS, DOORS, GATEWAY_ADDRS, LISTED, LISTED_DESTINATIONS, MAIL_SERVERS, NETS, ONE_TREATMENT,
-    QUARANTINE, SCOPES, SETTINGS, SIEVE, SIEVE_WORDS, SPARED_PORTS, SUBMISSION_PORTS, WIDEST_SCOPE,
+    BLOCKED_PORTS, DOORS, GATEWAY_ADDRS, LISTED, MAIL_SERVERS, NETS, ONE_TREATMENT, QUARANTINE, SCOPES,
+    SETTINGS, SIEVE, SIEVE_WORDS, SPARED_PORTS, SUBMISSION_PORTS, WIDEST_SCOPE,
 };
 
 /// This generation's maps.
@@ -34,15 +34,6 @@ impl PolicyView for Maps {
     #[inline(always)]
     fn net(&self, addr: &Addr) -> Option<Net> {
         listed(addr).or_else(|| NETS.get(Key::new(FULL_ADDR, *addr)).copied())
-    }
-
-    #[inline(always)]
-    fn destination(&self, addr: &Addr) -> Option<Net> {
-        if LISTED_DESTINATIONS.load() != 0 {
-            return self.net(addr);
-        }
-        // A flood's destinations all differ, and each would bring another page of the sieve into the caches.
-        NETS.get(Key::new(FULL_ADDR, *addr)).copied()
     }
 
     #[inline(always)]

@@ -25,8 +25,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "internal asked about the source",
         DECIDE,
-        "if !flow.source_routed {\n        if policy.destination(&flow.dst)",
-        "if !flow.source_routed {\n        if policy.destination(&flow.src)",
+        "if !flow.source_routed {\n        if policy.net(&flow.dst)",
+        "if !flow.source_routed {\n        if policy.net(&flow.src)",
         TABLE,
     ),
     mutant(

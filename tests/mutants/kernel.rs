@@ -60,13 +60,6 @@ pub const MUTANTS: &[Mutant] = &[
         KERNEL_RANDOM,
     ),
     mutant("the sieve stops what is listed", LOOKUPS, "word & bits != bits", "word & bits != 0", LONG_LIST),
-    mutant(
-        "single internal addresses are not asked for",
-        LOOKUPS,
-        "if LISTED_DESTINATIONS.load() != 0 {",
-        "if LISTED_DESTINATIONS.load() == 2 {",
-        KERNEL_RANDOM,
-    ),
     mutant("the list is never asked", LOOKUPS, "if words == 0 {", "if words != 1 {", LONG_LIST),
     mutant(
         "groups are taken for none",

@@ -63,7 +63,6 @@ impl Generation {
             KernelLog::Debug => aya_log::Level::Debug as u8,
         };
         let long_list = LongList::of(&tables.nets);
-        let listed_destinations = u8::from(tables.single_destinations);
         let sieve_words = long_list.words();
         let mut loader = EbpfLoader::new();
         loader
@@ -77,7 +76,6 @@ impl Generation {
             .override_global("GATEWAY_MAIL", &gateway_mail, true)
             .override_global("ONE_TREATMENT", &one_treatment, true)
             .override_global(aya_log::LEVEL, &level, true)
-            .override_global("LISTED_DESTINATIONS", &listed_destinations, true)
             .override_global("SIEVE_WORDS", &sieve_words, true)
             .map_max_entries("NETS", entries(tables.nets.len() - long_list.len()))
             .map_max_entries("LISTED", entries(long_list.len()))

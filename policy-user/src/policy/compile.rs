@@ -27,8 +27,6 @@ pub struct Tables {
     /// Permitted destinations by scope number, which is never 0.
     pub permits: Vec<(u32, Prefix<Permit>)>,
     pub mail_servers: Vec<abi::MailServer>,
-    /// Whether single addresses are internal or spared by themselves, and not by the networks around them.
-    pub single_destinations: bool,
     /// Whether any inside interface is to have XDP in front of its door.
     pub early: bool,
     /// Policy entries by rule number, which counts from 1.
@@ -113,7 +111,6 @@ pub fn compile(
         nets,
         permits: layout.permits,
         mail_servers: layout.mail_servers,
-        single_destinations: policy.internal.iter().chain(&policy.quarantine.except).any(is_single),
         early: policy.inside.iter().any(|entry| entry.datapath != Datapath::Tc),
         rules: layout.rules,
     })
@@ -313,10 +310,6 @@ fn nested<V>(prefixes: BTreeMap<(Addr, u8), V>, merge: impl Fn(Option<&V>, V) ->
         merged.push(Prefix { addr, len, value });
     }
     merged
-}
-
-fn is_single(net: &IpNet) -> bool {
-    net.prefix_len() == net.max_prefix_len()
 }
 
 /// Index of the settings of the policy's inside interface entry number `entry`.

@@ -51,10 +51,6 @@ impl PolicyView for HostPolicy<'_> {
         self.nets.longest(addr)
     }
 
-    fn destination(&self, addr: &Addr) -> Option<Net> {
-        self.net(addr)
-    }
-
     fn is_gateway(&self, addr: &Addr) -> bool {
         self.gateway_addresses.contains(addr)
     }
