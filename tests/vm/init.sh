@@ -10,11 +10,11 @@ for module in /modules/*; do insmod "$module"; done
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288,cache=loose,ro host /host
 mount -t tmpfs -o size=75% memory /memory
 mkdir /memory/upper /memory/work
-mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work overlay /root
-mount --move /dev /root/dev
-mount --move /proc /root/proc
+mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work overlay /new
+mount --move /dev /new/dev
+mount --move /proc /new/proc
 # The files it needs are named on the kernel's command line, since only the host knows where they lie.
-for word in $(cat /root/proc/cmdline); do
+for word in $(cat /new/proc/cmdline); do
     case $word in guest=*) guest=${word#guest=} ;; esac
 done
-exec switch_root /root /bin/bash "$guest/guest.sh" "$guest"
+exec switch_root /new /bin/bash "$guest/guest.sh" "$guest"

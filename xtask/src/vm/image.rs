@@ -19,7 +19,7 @@ pub fn make(kernel: &Unpacked, guest: &Path) -> Result<PathBuf> {
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
     }
-    for made in ["bin", "modules", "dev", "proc", "host", "memory", "root"] {
+    for made in ["bin", "modules", "dev", "proc", "host", "memory", "new"] {
         fs::create_dir_all(tree.join(made))?;
     }
     fs::copy("/bin/busybox", tree.join("bin/busybox")).context("no busybox-static")?;
