@@ -24,9 +24,7 @@ fn refusal(asked: &EarlyDoor, link: Option<LinkType>, against: Option<AgainstXdp
     match (asked, link, against) {
         (EarlyDoor::Unasked | EarlyDoor::Refused(_), ..) => None,
         (_, link, _) if link != Some(LinkType::Ethernet) => Some("it has no Ethernet header"),
-        (_, _, Some(AgainstXdp::Port)) => {
-            Some("it is a port of a bridge or bond: ask for it nowhere, the door is there")
-        }
+        (_, _, Some(AgainstXdp::Port)) => Some("it is a port of a bridge or bond, which has the door"),
         (_, _, Some(AgainstXdp::BuiltUpon)) => {
             Some("a VLAN or MACVLAN interface is built upon it, whose frames XDP can't tell apart")
         }
