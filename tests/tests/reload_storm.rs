@@ -84,7 +84,7 @@ fn flipping_between_two_policies_leaks_nothing_and_loses_no_mail() -> Result<()>
     let outside = lab.internet().sniff("wan0")?;
     let (second, stop) = (second(), AtomicBool::new(false));
     let files_before = open_files(&mut agent)?;
-    let mut memory_before = 0;
+    let mut memory_at = Vec::with_capacity(flips);
     let begun = Instant::now();
     let (from_client, from_mail) = std::thread::scope(|scope| -> Result<(usize, usize)> {
         let client = scope.spawn(|| send_syns(&lab, lab.client(0), &stop));
@@ -93,10 +93,7 @@ fn flipping_between_two_policies_leaks_nothing_and_loses_no_mail() -> Result<()>
             agent.write_policy(if flip % 2 == 0 { &second } else { POLICY })?;
             let (accepted, told) = agent.reload()?;
             ensure!(accepted && told.contains("is in force"), "flip {flip}: {told}");
-            if flip == flips / 3 {
-                // By now the allocator has all that it keeps.
-                memory_before = memory(&mut agent, "VmRSS")?;
-            }
+            memory_at.push(memory(&mut agent, "VmRSS")?);
             Ok(())
         });
         stop.store(true, Ordering::Relaxed);
@@ -108,14 +105,19 @@ fn flipping_between_two_policies_leaks_nothing_and_loses_no_mail() -> Result<()>
     std::thread::sleep(Duration::from_millis(300));
     ensure!(outside.lost()? == 0, "the capture is incomplete");
     let (leaked, passed) = (syns_of(&outside, lab.client(0)), syns_of(&outside, lab.mail_server()));
-    let (memory_after, files_after) = (memory(&mut agent, "VmRSS")?, open_files(&mut agent)?);
+    // The least of many: the allocator gives back what a reload took when it likes, which moves single figures by megabytes,
+    // while what is lost stays in all of them. The first third fills what the agent keeps.
+    let least = |figures: &[u64]| figures.iter().min().copied().unwrap_or(0);
+    let (memory_before, memory_after) =
+        (least(&memory_at[flips / 3..flips * 2 / 3]), least(&memory_at[flips * 2 / 3..]));
+    let files_after = open_files(&mut agent)?;
     println!(
         "{flips} flips in {took:?}: client {from_client} sent, {leaked} out; mail server {from_mail} sent, {passed} out; \
          RSS {memory_before} -> {memory_after} KiB, files {files_before} -> {files_after}"
     );
     ensure!(leaked == 0 && passed == from_mail, "leaked {leaked}, lost {}", from_mail - passed);
     ensure!(files_after <= files_before + 4, "files stay open: {files_before} -> {files_after}");
-    ensure!(memory_after < memory_before + 8 * 1024, "memory grows: {memory_before} -> {memory_after} KiB");
+    ensure!(memory_after < memory_before + 4 * 1024, "memory grows: {memory_before} -> {memory_after} KiB");
     Ok(())
 }
 
