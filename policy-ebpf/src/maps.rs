@@ -2,6 +2,9 @@
 //!
 //! Policy maps belong to one generation: the agent fills them before it attaches the programs and never writes them again.
 //! State maps are pinned and shared by all generations.
+//!
+//! Every load-time constant is `#[used]`: LLVM otherwise puts any other constant with the same first value in the same place, and
+//! then the agent overwrites that one too.
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
@@ -16,30 +19,37 @@ use policy_common::abi::{
 };
 
 /// Blocked TCP ports in host order; 0 is an unused slot. Read-only data, so the verifier folds it into the code.
+#[used]
 #[unsafe(no_mangle)]
 pub static BLOCKED_PORTS: Global<[u16; MAX_BLOCKED_PORTS]> = Global::new([0; MAX_BLOCKED_PORTS]);
 
 /// Submission ports, likewise.
+#[used]
 #[unsafe(no_mangle)]
 pub static SUBMISSION_PORTS: Global<[u16; MAX_SUBMISSION_PORTS]> = Global::new([0; MAX_SUBMISSION_PORTS]);
 
 /// Ports that stay open in quarantine, likewise.
+#[used]
 #[unsafe(no_mangle)]
 pub static SPARED_PORTS: Global<[u16; MAX_SPARED_PORTS]> = Global::new([0; MAX_SPARED_PORTS]);
 
 /// 1 where the policy lets processes of the gateway itself use blocked ports.
+#[used]
 #[unsafe(no_mangle)]
 pub static GATEWAY_MAIL: Global<u8> = Global::new(0);
 
 /// 1 where all denied packets are treated alike, whatever their client's group and their interface.
+#[used]
 #[unsafe(no_mangle)]
 pub static ONE_TREATMENT: Global<u8> = Global::new(0);
 
 /// First eight bytes of the SHA-256 of the policy text, as a number in network order: one load instead of eight.
+#[used]
 #[unsafe(no_mangle)]
 pub static REVISION: Global<u64> = Global::new(0);
 
 /// Words of SIEVE, a power of two; 0 where the policy has no long list, and then the verifier cuts look-ups in it out.
+#[used]
 #[unsafe(no_mangle)]
 pub static SIEVE_WORDS: Global<u32> = Global::new(0);
 

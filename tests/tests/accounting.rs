@@ -3,6 +3,7 @@
 #[path = "../accounts/mod.rs"]
 mod accounts;
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use accounts::{Books, POLICY, Sender};
@@ -144,6 +145,26 @@ fn a_map_at_its_limits_stays_attributable() -> Result<()> {
     ensure!(packets == books.packets, "{packets} packets in closed and open accounts, of {}", books.packets);
     sender.send(Some(50_000), [10, 25, 200, 1], 0, 2)?;
     ensure!(state.hosts()?.iter().filter(|host| host.is_single() && !left.contains(host)).count() == 1);
+    Ok(())
+}
+
+/// The compiler once had the number of a long list's words and a constant that a map is filled with in one place, so that
+/// every interface seemed to have used up its accounts, and all hosts behind it shared one.
+#[test]
+fn with_a_long_list_each_host_has_its_own_account_all_the_same() -> Result<()> {
+    require_root_or_skip!();
+    let lab = Lab::builder().clients(1).build()?;
+    // Long enough that its number of words is above any limit of accounts.
+    let listed: Vec<String> =
+        (0..40_000u32).map(|n| Ipv4Addr::from_bits(0x0a80_0001 + 2 * n).to_string()).collect();
+    let policy = POLICY.replace("10.25.0.25", &format!("[10.25.0.25, {}]", listed.join(", ")));
+    let mut agent = Agent::start(&lab, &built_binary()?, &policy)?;
+    agent.kill9()?;
+    let mut sender = Sender::new(&lab, 0)?;
+    (0..300).try_for_each(|host| sender.send(None, [10, 25, 4, 0], host, 0))?;
+    let hosts = pinned_accounts(&lab)?;
+    let single = hosts.iter().filter(|host| host.is_single()).count();
+    ensure!((single, hosts.len()) == (300, 301), "{single} of 300 hosts have an account: {hosts:?}");
     Ok(())
 }
 

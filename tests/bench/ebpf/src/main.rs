@@ -10,39 +10,50 @@ use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
 
 /// A frame in which everything that varies is zero: 64 bytes of IPv4, or 80 of IPv6.
+#[used]
 #[unsafe(no_mangle)]
 pub static FRAME: Global<[u64; 10]> = Global::new([0; 10]);
 
+#[used]
 #[unsafe(no_mangle)]
 pub static IS_IPV6: Global<u8> = Global::new(0);
 
 /// Sum of the constant part of what each checksum covers.
+#[used]
 #[unsafe(no_mangle)]
 pub static IP_SUM: Global<u32> = Global::new(0);
+#[used]
 #[unsafe(no_mangle)]
 pub static TCP_SUM: Global<u32> = Global::new(0);
 
 /// The last 32 bits of a source address are this, with the odd numbers below the mask after next added.
+#[used]
 #[unsafe(no_mangle)]
 pub static FIRST_SOURCE: Global<u32> = Global::new(0);
 
 /// Number of sources less one; the number is a power of two.
+#[used]
 #[unsafe(no_mangle)]
 pub static SOURCES_MASK: Global<u32> = Global::new(0);
 
 /// 1 where every packet begins a connection of its own, 0 where each source has one.
+#[used]
 #[unsafe(no_mangle)]
 pub static IS_FRESH: Global<u8> = Global::new(0);
 
 /// Every so many packets one goes to `RARE_PORT`, the others to `PORT`.
+#[used]
 #[unsafe(no_mangle)]
 pub static RARE_EVERY: Global<u32> = Global::new(1);
+#[used]
 #[unsafe(no_mangle)]
 pub static PORT: Global<u16> = Global::new(0);
+#[used]
 #[unsafe(no_mangle)]
 pub static RARE_PORT: Global<u16> = Global::new(0);
 
 /// 1 where packets end right behind the generator: what they cost then is the generator's own.
+#[used]
 #[unsafe(no_mangle)]
 pub static IS_EMPTY_RUN: Global<u8> = Global::new(0);
 
