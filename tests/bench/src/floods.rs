@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::filters::{BASELINE, Blocked, CONTENDERS, Contender, Filter};
+use crate::filters::{Blocked, CONTENDERS, Contender, Filter};
 use crate::generator::{Generator, Made};
 use crate::program_time;
 use crate::results::{Cell, Series};
-use crate::scenarios::{SCENARIOS, SLOW, Scenario};
+use crate::scenarios::{SCENARIOS, SLOW, Scenario, Wanted};
 use crate::stage::{Ends, Stage};
 
 /// How much is done.
@@ -33,22 +33,26 @@ impl Field {
 }
 
 /// Runs every scenario; tells on standard error how far it is.
-pub fn run(effort: Effort, only: &[String], random: &mut fastrand::Rng) -> Result<Vec<Series>> {
-    let wanted = |contender: &str| {
-        let asked = only.is_empty() || contender == BASELINE || only.iter().any(|name| name == contender);
-        asked && !(effort.quick && SLOW.contains(&contender))
-    };
-    let scenarios: Vec<_> = SCENARIOS.iter().filter(|scenario| scenario.quick || !effort.quick).collect();
+pub fn run(effort: Effort, wanted: Wanted<'_>, random: &mut fastrand::Rng) -> Result<Vec<Series>> {
+    let takes_part =
+        |contender: &str| wanted.contender(contender) && !(effort.quick && SLOW.contains(&contender));
+    let scenarios: Vec<_> = SCENARIOS
+        .iter()
+        .filter(|scenario| (scenario.quick || !effort.quick) && wanted.scenario(scenario.name))
+        .collect();
+    if scenarios.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut field =
         Field { plain: Stage::for_floods(false)?, nat: Stage::for_floods(true)?, filters: HashMap::new() };
-    for contender in CONTENDERS.iter().filter(|c| wanted(c.name)) {
+    for contender in CONTENDERS.iter().filter(|c| takes_part(c.name)) {
         eprintln!("preparing {}", contender.label);
         let filter = contender.prepare(field.stage(contender))?;
         field.filters.insert(contender.name, filter);
     }
     let mut all = Vec::new();
     for scenario in scenarios {
-        let names: Vec<_> = scenario.contenders.iter().copied().filter(|name| wanted(name)).collect();
+        let names: Vec<_> = scenario.contenders.iter().copied().filter(|name| takes_part(name)).collect();
         all.extend(measure(&mut field, scenario, &names, effort, random)?);
     }
     Ok(all)

@@ -26,6 +26,7 @@ use clap::Parser;
 use floods::Effort;
 use machine::Machine;
 use report::Report;
+use scenarios::Wanted;
 
 /// Measure smtpfence on a gateway of namespaces, beside plain forwarding, nftables and iptables
 #[derive(Parser)]
@@ -46,11 +47,14 @@ struct Arguments {
     /// Measure only these (and plain forwarding)
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     only: Vec<String>,
+    /// Measure only these kinds of traffic
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    scenario: Vec<String>,
     /// Where results.json and report.html go
     #[arg(long, default_value = "target/bench", value_name = "DIRECTORY", overrides_with = "out")]
     out: PathBuf,
     /// Time the kernel programs alone, path by path
-    #[arg(long, conflicts_with_all = ["quick", "rounds", "packets", "seed", "only"])]
+    #[arg(long, conflicts_with_all = ["quick", "rounds", "packets", "seed", "only", "scenario"])]
     micro: bool,
     /// Print how the figures have changed since those of this file
     #[arg(long, requires = "micro", value_name = "FILE")]
@@ -78,23 +82,25 @@ fn run(arguments: &Arguments) -> Result<()> {
     for name in &arguments.only {
         filters::Contender::named(name)?;
     }
+    scenarios::check(&arguments.scenario)?;
     let effort = Effort {
         quick: arguments.quick,
         rounds: arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 12 }),
         packets: arguments.packets.unwrap_or(if arguments.quick { 200_000 } else { 1_000_000 }),
     };
     ensure!(effort.rounds > 0 && effort.packets >= 1_000, "it takes a round at least, and 1,000 packets");
-    let report = measure(effort, &arguments.only, arguments.seed.unwrap_or_else(|| fastrand::u64(..)))?;
+    let wanted = Wanted { contenders: &arguments.only, scenarios: &arguments.scenario };
+    let report = measure(effort, wanted, arguments.seed.unwrap_or_else(|| fastrand::u64(..)))?;
     report.write(&arguments.out)?;
     print(&format!("{}\nresults.json and report.html are in {}\n", report.text(), arguments.out.display()))
 }
 
-fn measure(effort: Effort, only: &[String], seed: u64) -> Result<Report> {
+fn measure(effort: Effort, wanted: Wanted<'_>, seed: u64) -> Result<Report> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut machine = Machine::now();
     eprintln!("seed {seed}");
-    let mut all = floods::run(effort, only, &mut random)?;
-    all.extend(streams::run(effort, only, &mut random)?);
+    let mut all = floods::run(effort, wanted, &mut random)?;
+    all.extend(streams::run(effort, wanted, &mut random)?);
     machine.finish();
     let Effort { quick, rounds, packets } = effort;
     let targets = if quick { Vec::new() } else { targets::judge(&all) };

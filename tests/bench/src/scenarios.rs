@@ -1,6 +1,44 @@
 //! The kinds of made packets, and which contenders are measured with each.
 
+use anyhow::{Result, ensure};
+
+use crate::filters::BASELINE;
 use crate::generator::Plan;
+use crate::streams;
+
+/// What of all this is measured; an empty list means everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub contenders: &'a [String],
+    pub scenarios: &'a [String],
+}
+
+impl Wanted<'_> {
+    pub fn contender(&self, name: &str) -> bool {
+        name == BASELINE || is_among(self.contenders, name)
+    }
+
+    pub fn scenario(&self, name: &str) -> bool {
+        is_among(self.scenarios, name)
+    }
+}
+
+fn is_among(asked: &[String], name: &str) -> bool {
+    asked.is_empty() || asked.iter().any(|asked| asked == name)
+}
+
+/// Whether there are such scenarios.
+pub fn check(asked: &[String]) -> Result<()> {
+    let known: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).chain(streams::names()).collect();
+    for name in asked {
+        ensure!(
+            known.contains(&name.as_str()),
+            "no scenario is called {name}; there are {}",
+            known.join(", ")
+        );
+    }
+    Ok(())
+}
 
 /// Made packets of one kind, and who is measured with them.
 pub struct Scenario {

@@ -12,6 +12,7 @@ use socket2::SockRef;
 use crate::filters::{Contender, Filter};
 use crate::floods::Effort;
 use crate::results::Series;
+use crate::scenarios::Wanted;
 use crate::stage::Stage;
 
 const CONTENDERS: &[&str] =
@@ -30,21 +31,26 @@ const KINDS: [(Kind, &str, &str, &str); 3] = [
     (Kind::Connections, "stream-connections", "new connections to port 587", "connections/s"),
 ];
 
+/// As `--scenario` knows them.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    KINDS.into_iter().map(|(_, name, ..)| name)
+}
+
 /// Runs every kind with every contender; tells on standard error how far it is.
-pub fn run(effort: Effort, only: &[String], random: &mut fastrand::Rng) -> Result<Vec<Series>> {
+pub fn run(effort: Effort, wanted: Wanted<'_>, random: &mut fastrand::Rng) -> Result<Vec<Series>> {
+    let kinds: Vec<_> = KINDS.into_iter().filter(|(_, scenario, ..)| wanted.scenario(scenario)).collect();
+    if kinds.is_empty() {
+        return Ok(Vec::new());
+    }
     let stage = Stage::for_streams()?;
-    let names: Vec<&'static str> = CONTENDERS
-        .iter()
-        .copied()
-        .filter(|name| only.is_empty() || *name == CONTENDERS[0] || only.iter().any(|asked| asked == name))
-        .collect();
+    let names: Vec<&'static str> = CONTENDERS.iter().copied().filter(|name| wanted.contender(name)).collect();
     let mut filters: HashMap<&str, Box<dyn Filter>> = HashMap::new();
     for name in &names {
         filters.insert(name, Contender::named(name)?.prepare(&stage)?);
     }
     let duration = Duration::from_millis(if effort.quick { 250 } else { 1000 });
     let mut all = Vec::new();
-    for (kind, scenario, label, unit) in KINDS {
+    for (kind, scenario, label, unit) in kinds {
         let mut series = Vec::new();
         for name in &names {
             series.push(Series { unit, ..Series::new(scenario, label, Contender::named(name)?) });
