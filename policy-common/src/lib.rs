@@ -3,6 +3,7 @@
 
 pub mod abi;
 pub mod decide;
+pub mod first_bytes;
 pub mod flow;
 pub mod glance;
 pub mod packet;

@@ -17,6 +17,7 @@ use policy_common::abi::{
     MAX_SPARED_PORTS, MAX_SUBMISSION_PORTS, MailServer, Net, Permit, Quarantine, SUBMITTERS, ScopeKey,
     Settings, Submissions, counter,
 };
+use policy_common::first_bytes::WORDS;
 
 /// Blocked TCP ports in host order; 0 is an unused slot. Read-only data, so the verifier folds it into the code.
 #[used]
@@ -60,6 +61,10 @@ pub static ZERO: Array<u64> = Array::with_max_entries(1, BPF_F_RDONLY_PROG);
 /// Policy map: prefix -> what the policy says about its addresses. The agent sizes it to the policy.
 #[map]
 pub static NETS: LpmTrie<Addr, Net> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+
+/// Policy map: which first bytes the prefixes in NETS have. See [`policy_common::first_bytes`].
+#[map]
+pub static NETS_FIRST_BYTES: Array<u64> = Array::with_max_entries(WORDS as u32, BPF_F_RDONLY_PROG);
 
 /// Policy map: the single addresses of a long list, which are then not in NETS: it gets slower with every entry.
 #[map]

@@ -4,12 +4,13 @@ use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::maps::lpm_trie::Key;
 use policy_common::abi::{DOOR_AWAITED, MailServer, Net, Permit, Quarantine, ScopeKey, Settings, scope};
 use policy_common::decide::Origin;
+use policy_common::first_bytes::FirstByte;
 use policy_common::sieve::Place;
 use policy_common::{Addr, PolicyView};
 
 use crate::maps::{
-    BLOCKED_PORTS, DOORS, GATEWAY_ADDRS, LISTED, MAIL_SERVERS, NETS, ONE_TREATMENT, QUARANTINE, SCOPES,
-    SETTINGS, SIEVE, SIEVE_WORDS, SPARED_PORTS, SUBMISSION_PORTS, WIDEST_SCOPE,
+    BLOCKED_PORTS, DOORS, GATEWAY_ADDRS, LISTED, MAIL_SERVERS, NETS, NETS_FIRST_BYTES, ONE_TREATMENT,
+    QUARANTINE, SCOPES, SETTINGS, SIEVE, SIEVE_WORDS, SPARED_PORTS, SUBMISSION_PORTS, WIDEST_SCOPE,
 };
 
 /// This generation's maps.
@@ -33,7 +34,7 @@ impl PolicyView for Maps {
 
     #[inline(always)]
     fn net(&self, addr: &Addr) -> Option<Net> {
-        listed(addr).or_else(|| NETS.get(Key::new(FULL_ADDR, *addr)).copied())
+        listed(addr).or_else(|| in_trie(addr))
     }
 
     #[inline(always)]
@@ -139,6 +140,17 @@ fn listed(addr: &Addr) -> Option<Net> {
     }
     // SAFETY: policy maps are filled before attach and never written after, so no slot is reused while we read it.
     unsafe { LISTED.get(addr) }.copied()
+}
+
+/// What the policy says about the networks around an address.
+#[inline(always)]
+fn in_trie(addr: &Addr) -> Option<Net> {
+    let FirstByte { word, bit } = FirstByte::of(addr);
+    // A look-up of a word that exists can't fail.
+    if NETS_FIRST_BYTES.get(word).is_some_and(|word| word & bit == 0) {
+        return None;
+    }
+    NETS.get(Key::new(FULL_ADDR, *addr)).copied()
 }
 
 /// Whether a list of the generation has the port.

@@ -1,6 +1,6 @@
 //! Bugs in the kernel programs, and in what only whole packets in a kernel can show.
 
-use super::Catcher::{self, Lab, LongLists, TestRun};
+use super::Catcher::{self, Accounting, Lab, LongLists, TestRun};
 use super::{Mutant, mutant};
 
 const PACKET: &str = "policy-common/src/packet.rs";
@@ -16,6 +16,7 @@ const KERNEL_GUARD: Catcher = TestRun("the_guard_drops_what_a_process_of_the_gat
 const KERNEL_RANDOM: Catcher = TestRun("random_policies_mean_the_same_in_the_kernel");
 const LONG_LIST: Catcher = TestRun("a_long_list_changes_no_verdict");
 const SIEVE: Catcher = LongLists("every_address_gets_the_answer_of_its_longest_prefix");
+const OWN_ACCOUNTS: Catcher = Accounting("with_a_long_list_each_host_has_its_own_account_all_the_same");
 const WHOLE: Catcher = Lab("nothing_denied_leaves_and_everything_else_arrives");
 
 pub const MUTANTS: &[Mutant] = &[
@@ -81,6 +82,28 @@ pub const MUTANTS: &[Mutant] = &[
         "sieve.set(index, word, 0)",
         "sieve.set(index, word & word.wrapping_sub(1), 0)",
         LONG_LIST,
+    ),
+    mutant("known networks are never asked", LOOKUPS, "word & bit == 0", "word & bit != 0", DROPS),
+    mutant(
+        "a wide network has one first byte",
+        "policy-common/src/first_bytes.rs",
+        "(first..=first | free as u8)",
+        "(first..=first)",
+        SIEVE,
+    ),
+    mutant(
+        "one first byte in each word is lost on the way to the kernel",
+        "policy-user/src/datapath/generation.rs",
+        "words.set(index, word, 0)",
+        "words.set(index, word & word.wrapping_sub(1), 0)",
+        DROPS,
+    ),
+    mutant(
+        "a constant may lie where the agent writes",
+        "policy-ebpf/src/maps.rs",
+        "#[used]\n#[unsafe(no_mangle)]\npub static SIEVE_WORDS",
+        "#[unsafe(no_mangle)]\npub static SIEVE_WORDS",
+        OWN_ACCOUNTS,
     ),
     mutant("destination MAC taken for the source's", SKB, "self.load::<6>(6)", "self.load::<6>(0)", DROPS),
     mutant(

@@ -51,6 +51,7 @@ pub enum Catcher {
     Lab(&'static str),
     Differential(&'static str),
     Glance(&'static str),
+    Accounting(&'static str),
 }
 
 impl Catcher {
@@ -63,6 +64,7 @@ impl Catcher {
             Self::Lab(_) => "scenarios_lab",
             Self::Differential(_) => "differential",
             Self::Glance(_) => "glance",
+            Self::Accounting(_) => "accounting",
         }
     }
 
@@ -74,13 +76,14 @@ impl Catcher {
             | Self::TestRun(case)
             | Self::Lab(case)
             | Self::Differential(case)
-            | Self::Glance(case) => case,
+            | Self::Glance(case)
+            | Self::Accounting(case) => case,
         }
     }
 
     /// Whether the kernel programs take part.
     pub const fn needs_kernel(self) -> bool {
-        matches!(self, Self::TestRun(_) | Self::Lab(_))
+        matches!(self, Self::TestRun(_) | Self::Lab(_) | Self::Accounting(_))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use policy_common::Addr;
+use policy_common::first_bytes::{FirstByte, WORDS};
 use policy_user::policy::compile::Prefix;
 use policy_user::policy::long_list::LongList;
 use proptest::collection::vec;
@@ -56,25 +57,29 @@ fn longest<'a>(prefixes: impl Iterator<Item = &'a Prefix<u32>>, addr: &Addr) -> 
     prefixes.filter(around).max_by_key(|prefix| prefix.len).map(|prefix| prefix.value)
 }
 
-/// As the kernel asks: sieve, hash table, trie.
+/// As the kernel asks: sieve, hash table, first bytes, trie.
 struct Layout<'a> {
     list: LongList,
     listed: HashMap<Addr, u32>,
+    first_bytes: [u64; WORDS],
     trie: Vec<&'a Prefix<u32>>,
 }
 
 impl<'a> Layout<'a> {
     fn of(prefixes: &'a [Prefix<u32>]) -> Self {
         let list = LongList::of(prefixes);
+        let first_bytes = list.first_bytes_of_others(prefixes);
         let (listed, trie): (Vec<&Prefix<u32>>, Vec<_>) =
             prefixes.iter().partition(|prefix| list.holds(prefix));
         let listed = listed.iter().map(|prefix| (prefix.addr, prefix.value)).collect();
-        Self { list, listed, trie }
+        Self { list, listed, first_bytes, trie }
     }
 
     fn ask(&self, addr: &Addr) -> Option<u32> {
         let listed = if self.list.lets_through(addr) { self.listed.get(addr).copied() } else { None };
-        listed.or_else(|| longest(self.trie.iter().copied(), addr))
+        let FirstByte { word, bit } = FirstByte::of(addr);
+        let may_be_in_trie = self.first_bytes[word as usize] & bit != 0;
+        listed.or_else(|| may_be_in_trie.then(|| longest(self.trie.iter().copied(), addr)).flatten())
     }
 }
 

@@ -116,6 +116,11 @@ impl Generation {
             let key = Key::new(8 + u32::from(net.len), net.addr);
             nets.insert(&key, net.value, 0).map_err(|source| DatapathError::Fill { map: "NETS", source })?;
         }
+        let mut words: Array<_, u64> = self.policy_map("NETS_FIRST_BYTES")?;
+        for (index, word) in (0..).zip(&long_list.first_bytes_of_others(&tables.nets)) {
+            let failed = |source| DatapathError::Fill { map: "NETS_FIRST_BYTES", source };
+            words.set(index, word, 0).map_err(failed)?;
+        }
         let mut scopes: LpmTrie<_, _, _> = self.policy_map("SCOPES")?;
         for (scope, permit) in &tables.permits {
             let key =

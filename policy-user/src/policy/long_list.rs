@@ -2,6 +2,7 @@
 //! prefix trie, and the sieve in front of it.
 
 use policy_common::Addr;
+use policy_common::first_bytes::{self, FirstByte};
 use policy_common::sieve::Place;
 
 use super::compile::Prefix;
@@ -46,6 +47,17 @@ impl LongList {
     /// Whether this prefix of the policy is in the list, and so not in the trie.
     pub const fn holds<V>(&self, prefix: &Prefix<V>) -> bool {
         !self.is_empty() && prefix.is_single()
+    }
+
+    /// Which first bytes the prefixes have that are not in the list, as the kernel has them.
+    pub fn first_bytes_of_others<V>(&self, prefixes: &[Prefix<V>]) -> [u64; first_bytes::WORDS] {
+        let mut words = [0; first_bytes::WORDS];
+        for prefix in prefixes.iter().filter(|prefix| !self.holds(prefix)) {
+            for FirstByte { word, bit } in FirstByte::of_net(&prefix.addr, prefix.len) {
+                words[word as usize] |= bit;
+            }
+        }
+        words
     }
 
     /// The sieve as the kernel has it; its length is a power of two, or 0 if the list is empty.
