@@ -10,6 +10,8 @@ mount -t devpts devpts /dev/pts
 mount -t bpf -o mode=0700 bpf /sys/fs/bpf
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mount --bind "$guest/modules" /lib/modules
+# A group of a test has the controllers that are handed down to it.
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 ip link set lo up
 set -a
 . "$guest/variables"

@@ -32,10 +32,20 @@ impl Classifier {
 
     /// Attaches to the ingress of an interface, until the link is dropped.
     pub fn attach(&mut self, host: &Host, interface: &str) -> Result<SchedClassifierLink> {
+        self.attach_at(host, interface, TcAttachType::Ingress)
+    }
+
+    /// The same on either side.
+    pub fn attach_at(
+        &mut self,
+        host: &Host,
+        interface: &str,
+        side: TcAttachType,
+    ) -> Result<SchedClassifierLink> {
         let program = self.program()?;
         host.run(|| {
             let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-            let id = program.attach_with_options(interface, TcAttachType::Ingress, options)?;
+            let id = program.attach_with_options(interface, side, options)?;
             Ok(program.take_link(id)?)
         })?
     }

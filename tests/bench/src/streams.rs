@@ -16,7 +16,7 @@ use crate::scenarios::Wanted;
 use crate::stage::Stage;
 
 const CONTENDERS: &[&str] =
-    &["forwarding", "forwarding-again", "tcx-empty", "ours", "nft-forward", "nft-netdev"];
+    &["forwarding", "forwarding-again", "tcx-empty", "tcx-empty-both", "ours", "nft-forward", "nft-netdev"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {

@@ -91,6 +91,7 @@ pub const CONTENDERS: &[Contender] = &[
     contender(BASELINE, "plain forwarding"),
     contender(AGAIN, "plain forwarding, once more"),
     contender("tcx-empty", "TCX: a program that does nothing"),
+    contender("tcx-empty-both", "TCX: the same on both sides, as door and guard"),
     contender("tcx-drop", "TCX: unconditional drop (the floor)"),
     contender("ours", "smtpfence, drop"),
     contender("ours-1k", "smtpfence, drop, 1,000 entries"),
@@ -123,8 +124,9 @@ impl Contender {
             Ok(Box::new(Ours::prepare(stage, self.name, entries, on_deny, KernelLog::Off)?))
         };
         Ok(match self.name {
-            "tcx-empty" => Box::new(tcx::Tcx::load("empty", Blocked::Forwarded)?),
-            "tcx-drop" => Box::new(tcx::Tcx::load("discard", Blocked::EverythingDropped)?),
+            "tcx-empty" => Box::new(tcx::Tcx::load("empty", Blocked::Forwarded, tcx::DOOR)?),
+            "tcx-empty-both" => Box::new(tcx::Tcx::load("empty", Blocked::Forwarded, tcx::DOOR_AND_GUARD)?),
+            "tcx-drop" => Box::new(tcx::Tcx::load("discard", Blocked::EverythingDropped, tcx::DOOR)?),
             "ours" | "ours-nat" => ours(1, OnDeny::Drop)?,
             "ours-1k" => ours(1_000, OnDeny::Drop)?,
             "ours-100k" => ours(100_000, OnDeny::Drop)?,

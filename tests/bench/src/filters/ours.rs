@@ -135,7 +135,8 @@ impl Filter for Ours {
         }
     }
 
-    /// Every attempt is an event that was read, or one that was counted as lost, or one that its host's budget left out.
+    /// Every attempt is an event that was read, or one that was counted as lost, or one that its host's budget left out; and
+    /// none is on the account that stands for everybody, which costs another price.
     fn audit(&self) -> Result<()> {
         let Some(reader) = &self.reader else { return Ok(()) };
         reader.catch_up();
@@ -149,6 +150,9 @@ impl Filter for Ours {
             attempts == read + lost + unlisted,
             "{attempts} attempts, but {read} events, {lost} lost and {unlisted} left out"
         );
+        let hosts = self.state.hosts()?;
+        let mut of_everybody = hosts.iter().filter(|host| host.key.mac().is_none());
+        ensure!(of_everybody.all(|host| host.counts.packets == 0), "one account has other hosts' packets");
         Ok(())
     }
 }
