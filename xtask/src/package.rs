@@ -35,6 +35,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let package = make(None)?;
     println!("packaged {}", package.display());
     if arguments.verify {
+        lint(&package)?;
         verify(&package, &make(Some("999"))?)?;
     }
     Ok(())
@@ -93,6 +94,13 @@ fn verify(package: &Path, later: &Path) -> Result<()> {
     fs::remove_dir_all(&root)?;
     ensure!(told.lines().any(|line| line == "VERIFIED"), "the package does not live as it should");
     Ok(())
+}
+
+/// What Debian's own judge says of the package; a warning fails as well, since one that stays is one that nobody reads.
+fn lint(package: &Path) -> Result<()> {
+    let mut lintian = Command::new("lintian");
+    command::run(lintian.args(["--allow-root", "--fail-on", "error,warning"]).arg(package))
+        .context("the package is not as Debian wants it")
 }
 
 const UNIT: &str = "[Unit]\nDefaultDependencies=no\nWants=systemd-journald.service\n\
