@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod command;
 mod demo;
+mod elsewhere;
 mod endure;
 mod fuzz;
 mod package;

@@ -71,6 +71,7 @@ pub const PEERS: &[Package] = &[
 /// What makes a Debian package, and a clean Debian to try it on.
 pub const PACKAGE: &[Package] = &[
     package("dpkg-dev", "dpkg-shlibdeps", "finds the libraries that the package needs"),
+    package("lintian", "lintian", "judges the package"),
     package("debootstrap", "debootstrap", "makes a clean Debian to try the package on"),
     package("util-linux", "unshare", "starts it in namespaces"),
 ];

@@ -28,6 +28,7 @@ const DANGEROUS: &[c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
     libc::SYS_reboot,
     libc::SYS_mount,
     libc::SYS_umount2,
@@ -61,8 +62,6 @@ const DANGEROUS: &[c_long] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_kexec_file_load,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_iopl,
     #[cfg(target_arch = "x86_64")]
