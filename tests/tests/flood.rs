@@ -109,7 +109,7 @@ fn a_bot_is_exact_among(base: [u8; 4]) -> Result<()> {
             // An odd factor: each source comes up once before any comes twice, and far ones follow each other.
             spoofer.send(None, base, n.wrapping_mul(40_503) % 65_536, n)?;
         }
-        bot.join().expect("the bot's thread")
+        bot.join().map_err(|_| anyhow!("the bot's thread has failed"))?
     })?;
     let took = begun.elapsed();
     let used = processor_time(pid)? - before;
