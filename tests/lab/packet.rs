@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,6 +19,8 @@ pub struct Captured {
     pub bytes: Vec<u8>,
     /// Sent by this interface rather than received.
     pub outgoing: bool,
+    /// When the kernel saw it, whenever the capture has got it.
+    pub time: Option<SystemTime>,
 }
 
 impl Captured {
@@ -95,7 +97,7 @@ pub(crate) fn take(socket: &PacketSocket, buffer: &mut [u8]) -> Result<Option<Ca
     {
         bytes.splice(12..12, [tpid.to_be_bytes(), tci.to_be_bytes()].concat());
     }
-    Ok(Some(Captured { bytes, outgoing: received.outgoing }))
+    Ok(Some(Captured { bytes, outgoing: received.outgoing, time: received.time }))
 }
 
 /// Waits until one of `fds` is readable; without `timeout` for as long as it takes.

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, SystemTime};
 
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 
@@ -15,6 +16,8 @@ pub(crate) struct Received {
     pub outgoing: bool,
     /// TPID and TCI of a tag that the kernel had taken out of the frame.
     pub vlan: Option<(u16, u16)>,
+    /// When the kernel saw it.
+    pub time: Option<SystemTime>,
 }
 
 impl PacketSocket {
@@ -25,6 +28,7 @@ impl PacketSocket {
         let socket = Self(rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?);
         socket.set_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 64 << 20)?;
         socket.set_option(libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+        socket.set_option(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
         socket.set_option(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, i32::from(ignore_outgoing))?;
         socket.bind(ifindex)?;
         Ok(socket)
@@ -52,11 +56,10 @@ impl PacketSocket {
         // SAFETY: every pointer in `message` leads to a live buffer of the length beside it.
         let length = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, 0) };
         let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
-        Ok(Received {
-            length,
-            outgoing: from.sll_pkttype == libc::PACKET_OUTGOING,
-            vlan: stripped_tag(&message),
-        })
+        let mut received =
+            Received { length, outgoing: from.sll_pkttype == libc::PACKET_OUTGOING, vlan: None, time: None };
+        received.read_control(&message);
+        Ok(received)
     }
 
     /// Frames the kernel had to drop because this socket was full, since the last call.
@@ -102,20 +105,34 @@ impl AsFd for PacketSocket {
     }
 }
 
-/// Finds the tag in the auxiliary data of a message that `recvmsg` has just filled.
-fn stripped_tag(message: &libc::msghdr) -> Option<(u16, u16)> {
-    // SAFETY: recvmsg filled the control buffer and its length, which is all that the macro reads.
-    let header = unsafe { libc::CMSG_FIRSTHDR(message) };
-    // SAFETY: a non-null header lies inside the control buffer, which is aligned for it.
-    let header_fields = unsafe { header.as_ref() }?;
-    if (header_fields.cmsg_level, header_fields.cmsg_type) != (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
-        return None;
+impl Received {
+    /// Takes what stands in the control data of a message that `recvmsg` has just filled.
+    fn read_control(&mut self, message: &libc::msghdr) {
+        // SAFETY: recvmsg filled the control buffer and its length, which is all that the macro reads.
+        let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
+        // SAFETY: a non-null header lies inside the control buffer, which is aligned for it.
+        while let Some(fields) = unsafe { header.as_ref() } {
+            // SAFETY: the same header, whose data lies behind it.
+            let data = unsafe { libc::CMSG_DATA(header) };
+            match (fields.cmsg_level, fields.cmsg_type) {
+                (libc::SOL_PACKET, libc::PACKET_AUXDATA) => {
+                    // SAFETY: such a message carries exactly one `tpacket_auxdata`; it may be unaligned.
+                    let auxiliary = unsafe { data.cast::<libc::tpacket_auxdata>().read_unaligned() };
+                    let valid = auxiliary.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
+                    self.vlan = valid.then_some((auxiliary.tp_vlan_tpid, auxiliary.tp_vlan_tci));
+                }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                    // SAFETY: such a message carries exactly one `timespec`; it may be unaligned.
+                    let time = unsafe { data.cast::<libc::timespec>().read_unaligned() };
+                    let since_epoch = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
+                    self.time = Some(SystemTime::UNIX_EPOCH + since_epoch);
+                }
+                _ => {}
+            }
+            // SAFETY: both come from the same filled message.
+            header = unsafe { libc::CMSG_NXTHDR(message, header) };
+        }
     }
-    // SAFETY: a PACKET_AUXDATA message carries exactly one `tpacket_auxdata`; it may be unaligned.
-    let auxiliary: libc::tpacket_auxdata =
-        unsafe { libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned() };
-    let valid = auxiliary.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
-    valid.then_some((auxiliary.tp_vlan_tpid, auxiliary.tp_vlan_tci))
 }
 
 /// Makes a tun device in the caller's network namespace, without the four bytes of packet information in front. It is gone

@@ -2,7 +2,9 @@
 //!
 //! `SMTPFENCE_FLIPS=1000 SMTPFENCE_ENTRIES=1000000 cargo test --release --test reload_storm -- --nocapture` runs all of it.
 
-use std::fmt::Write as _;
+#[path = "../long_policy/mod.rs"]
+mod long_policy;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -14,25 +16,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lab::frame::{Frame, Tcp};
 use lab::{Agent, Host, Lab, Sniffer, built_binary, require_root_or_skip};
-
-const POLICY: &str = r#"version: 1
-name: first
-interfaces: { inside: ["lan*"], outside: [wan0] }
-networks: { clients: [10.25.0.0/24, "fd25::/64"], internal: [10.0.0.0/8, "fd00::/8"] }
-mode: enforce
-mail_servers:
-  - { name: mx1, address: [10.25.0.25, "fd25::25"] }
-end: true
-"#;
+use long_policy::{POLICY, large, number};
 
 fn second() -> String {
     let more = "  - { name: mx2, address: 10.25.0.26 }\nexceptions:\n  - { name: scanner, from: [10.25.0.90], \
                 to: [203.0.113.25], until: 2999-12-31, reason: test, owner: test }\nend: true";
     POLICY.replace("name: first", "name: second").replace("end: true", more)
-}
-
-fn number(variable: &str, usual: usize) -> usize {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 /// Sends SYNs to port 25 until told to stop, each with a sequence number of its own; returns how many.
@@ -202,21 +191,6 @@ fn two_hundred_requests_at_once_are_few_reloads_and_all_are_answered() -> Result
     ensure!(leaked == 0 && passed == from_mail, "leaked {leaked}, lost {}", from_mail - passed);
     ensure!(agent.status()?["in_force"]["policy"] == "second");
     Ok(())
-}
-
-/// A policy of so many list entries: a client each, in the fewest bytes.
-fn large(entries: usize) -> String {
-    let mut text = POLICY.replace("name: first", "name: large").replace("end: true\n", "");
-    text = text.replace(
-        "networks: { clients: [10.25.0.0/24, \"fd25::/64\"], internal: [10.0.0.0/8, \"fd00::/8\"] }",
-        "networks:\n  internal: [10.0.0.0/8]\n  clients:\n  - 10.25.0.0/24\nCLIENTS",
-    );
-    let mut clients = String::new();
-    for entry in 0..entries.saturating_sub(20) {
-        // Writing to a String can't fail.
-        let _ = writeln!(clients, "  - 10.{}.{}.{}", entry >> 16, entry >> 8 & 255, entry & 255);
-    }
-    text.replace("CLIENTS\n", &clients) + "end: true\n"
 }
 
 #[test]
