@@ -8,33 +8,34 @@ use super::{Blocked, Filter};
 use crate::programs::Classifier;
 use crate::stage::Stage;
 
+/// Where a program is.
+type Place = (&'static str, TcAttachType);
+
+/// Where a door is.
+pub(super) const DOOR: &[Place] = &[("lan0", TcAttachType::Ingress)];
+/// Where a door and a guard are.
+pub(super) const DOOR_AND_GUARD: &[Place] =
+    &[("lan0", TcAttachType::Ingress), ("wan0", TcAttachType::Egress)];
+
 pub(super) struct Tcx {
-    classifier: Classifier,
+    /// One for each place, so that the kernel times the first by itself.
+    classifiers: Vec<(Classifier, Place)>,
     on_blocked: Blocked,
-    at: &'static [(&'static str, TcAttachType)],
     links: Vec<SchedClassifierLink>,
 }
 
-/// Where a door is.
-pub(super) const DOOR: &[(&str, TcAttachType)] = &[("lan0", TcAttachType::Ingress)];
-/// Where a door and a guard are.
-pub(super) const DOOR_AND_GUARD: &[(&str, TcAttachType)] =
-    &[("lan0", TcAttachType::Ingress), ("wan0", TcAttachType::Egress)];
-
 impl Tcx {
-    pub fn load(
-        program: &'static str,
-        on_blocked: Blocked,
-        at: &'static [(&'static str, TcAttachType)],
-    ) -> Result<Self> {
-        Ok(Self { classifier: Classifier::load(program)?, on_blocked, at, links: Vec::new() })
+    pub fn load(program: &'static str, on_blocked: Blocked, places: &[Place]) -> Result<Self> {
+        let classifiers: Result<_> =
+            places.iter().map(|place| Ok((Classifier::load(program)?, *place))).collect();
+        Ok(Self { classifiers: classifiers?, on_blocked, links: Vec::new() })
     }
 }
 
 impl Filter for Tcx {
     fn enter(&mut self, stage: &Stage) -> Result<()> {
-        for (interface, side) in self.at {
-            self.links.push(self.classifier.attach_at(stage.gateway(), interface, *side)?);
+        for (classifier, (interface, side)) in &mut self.classifiers {
+            self.links.push(classifier.attach_at(stage.gateway(), interface, *side)?);
         }
         Ok(())
     }
