@@ -198,8 +198,9 @@ fn judge(phases: &[Phase], sent: &[SystemTime], outside: &Sniffer) -> Result<()>
     let (without, with) = (Times::of(false, phases, &packets), Times::of(true, phases, &packets));
     println!("without a reload: {}\nduring a reload:  {}", without.told(), with.told());
     ensure!(without.0.len() > 100 && with.0.len() > 100, "too few packets to tell");
-    // One in a thousand may be what a machine does to its guests; it does the same to packets without a reload.
-    let most = LATE.max(without.quantile(999) * 2);
-    ensure!(with.quantile(999) < most, "packets were late: {}", with.told());
+    // A machine takes a processor away from its guests now and then, without a reload as well. Reloads that held packets up
+    // would do so each time, and to several in a row.
+    let most = without.late() * 2 + with.0.len() / 300;
+    ensure!(with.late() <= most, "packets were late, and {most} may be: {}", with.told());
     Ok(())
 }
