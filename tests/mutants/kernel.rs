@@ -78,7 +78,7 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "one bit of each word of the sieve is lost on the way to the kernel",
-        "policy-user/src/datapath/generation.rs",
+        "policy-user/src/datapath/fill.rs",
         "sieve.set(index, word, 0)",
         "sieve.set(index, word & word.wrapping_sub(1), 0)",
         LONG_LIST,
@@ -93,7 +93,7 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "one first byte in each word is lost on the way to the kernel",
-        "policy-user/src/datapath/generation.rs",
+        "policy-user/src/datapath/fill.rs",
         "words.set(index, word, 0)",
         "words.set(index, word & word.wrapping_sub(1), 0)",
         DROPS,

@@ -7,6 +7,7 @@ mod chain;
 mod early;
 mod error;
 mod events;
+mod fill;
 mod generation;
 mod hosts;
 mod links;
