@@ -189,7 +189,7 @@ impl Nursery {
     }
 
     fn build(&self, test: Catcher) -> Result<()> {
-        if matches!(test, Catcher::Lab(_)) {
+        if matches!(test, Catcher::Lab(_) | Catcher::Accounting(_)) {
             let mut agent = self.cargo(test);
             succeed(agent.args(["build", "--package", "policy-user", "--bin", "smtpfence"]))?;
         }
